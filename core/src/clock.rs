@@ -1,0 +1,222 @@
+//! The clock enclosure (PROTOCOL §2; in place of the difference of two readings in Fig. 6,
+//! step 250).
+//!
+//! An agent never knows the server's time, only an interval that contains it: whatever the network
+//! did, when a request left at local `a` the server's clock was at most the `r` at which it was
+//! received, and when the answer arrived at local `b` it was at least the `s` at which it was sent.
+//! Both facts age at the two clocks' rate errors. A point estimate would be wrong by up to half a
+//! round trip, and nothing could be said with it.
+//!
+//! The two ends are kept apart, each with its own sample's instants, and are always computed from
+//! those, never re-aged in steps. What is done with the interval is in `plan` and `serving`.
+
+use crate::guard::{Guard, Guards};
+use crate::time::{Drift, LocalTime, Rate, ServerTime, Span};
+
+/// One exchange, as the two clocks saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Sample {
+    /// `a`: when the request left, by the local clock.
+    pub sent: LocalTime,
+    /// `r`: when the server received it; an upper bound of its clock then.
+    pub received: ServerTime,
+    /// `s`: when the answer left the server; a lower bound of its clock then.
+    pub answered: ServerTime,
+    /// `b`: when the answer arrived, by the local clock.
+    pub arrived: LocalTime,
+}
+
+/// A bound of the server's clock at one local instant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct End {
+    server: ServerTime,
+    local: LocalTime,
+}
+
+/// What a sample did to the enclosure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Sampled {
+    /// It is the first one since the start, a new timeline or a break.
+    First,
+    /// At least one end became tighter.
+    Narrowed,
+    /// Both ends were better already.
+    Kept,
+    /// The ends crossed: an assumption broke. The old samples are dropped, this one is the first.
+    Broken,
+    /// The sample contradicts itself (arrived before it was sent) and is used for nothing.
+    Impossible,
+}
+
+/// The interval that contains the server's clock (S12), at every local instant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Enclosure {
+    drift: Drift,
+    granularity: Span,
+    ends: Option<(End, End)>,
+    guards: Guards,
+}
+
+impl Enclosure {
+    /// An enclosure without samples.
+    ///
+    /// `own` and `server` are the largest rate errors of the two clocks (ρ, ρ_s), `granularity`
+    /// the step in which the local clock is read.
+    pub fn new(own: Rate, server: Rate, granularity: Span, guards: Guards) -> Enclosure {
+        let drift = if !guards.on(Guard::Aging) {
+            Drift::none()
+        } else if !guards.on(Guard::DriftProduct) {
+            Drift::sum(own, server)
+        } else {
+            Drift::between(own, server)
+        };
+        Enclosure { drift, granularity, ends: None, guards }
+    }
+
+    /// Takes a sample in. Each end keeps the sample that bounds it best.
+    pub fn sample(&mut self, sample: Sample) -> Sampled {
+        if sample.arrived < sample.sent {
+            return Sampled::Impossible;
+        }
+        let sent = if self.guards.on(Guard::UpperAgesFromSend) { sample.sent } else { sample.arrived };
+        let upper = End { server: sample.received, local: sent };
+        let lower = End { server: sample.answered, local: sample.arrived };
+        let Some((best_upper, best_lower)) = self.ends else {
+            self.ends = Some((upper, lower));
+            return if self.crossed(sample.arrived) { self.start_anew(upper, lower) } else { Sampled::First };
+        };
+        // Both candidates of an end age alike, so whichever is tighter now stays tighter.
+        let at = sample.arrived;
+        let keep_upper = self.upper_at(best_upper, at) <= self.upper_at(upper, at);
+        let keep_lower = self.lower_at(best_lower, at) >= self.lower_at(lower, at);
+        self.ends =
+            Some((if keep_upper { best_upper } else { upper }, if keep_lower { best_lower } else { lower }));
+        if self.crossed(at) {
+            return self.start_anew(upper, lower);
+        }
+        if keep_upper && keep_lower { Sampled::Kept } else { Sampled::Narrowed }
+    }
+
+    fn start_anew(&mut self, upper: End, lower: End) -> Sampled {
+        self.ends = Some((upper, lower));
+        if self.crossed(lower.local) {
+            // Not even one exchange agrees with itself: r and s were not of one clock.
+            self.ends = None;
+        }
+        Sampled::Broken
+    }
+
+    fn crossed(&self, at: LocalTime) -> bool {
+        matches!((self.earliest(at), self.latest(at)), (Some(earliest), Some(latest)) if earliest > latest)
+    }
+
+    /// Forgets all samples: a new timeline (PROTOCOL §8), or a clock found to be wrong.
+    pub fn clear(&mut self) {
+        self.ends = None;
+    }
+
+    /// Whether there is a sample.
+    pub fn is_known(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    fn upper_at(&self, end: End, local: LocalTime) -> ServerTime {
+        end.server + self.drift.at_most(local - end.local + self.granularity)
+    }
+    fn lower_at(&self, end: End, local: LocalTime) -> ServerTime {
+        end.server + self.drift.at_least(local - end.local - self.granularity)
+    }
+
+    /// The latest that the server's clock can show at the local instant; `None` without a sample.
+    pub fn latest(&self, local: LocalTime) -> Option<ServerTime> {
+        self.ends.map(|(upper, _)| self.upper_at(upper, local))
+    }
+    /// The earliest that the server's clock can show at the local instant; `None` without a sample.
+    pub fn earliest(&self, local: LocalTime) -> Option<ServerTime> {
+        self.ends.map(|(_, lower)| self.lower_at(lower, local))
+    }
+    /// Half the width of the enclosure at the local instant, rounded up: ε.
+    pub fn epsilon(&self, local: LocalTime) -> Option<Span> {
+        let width = self.latest(local)? - self.earliest(local)?;
+        Some((width + Span::from_nanos(1)).part(2))
+    }
+    /// The estimate of the server's clock at the local instant: the middle of the enclosure.
+    pub fn midpoint(&self, local: LocalTime) -> Option<ServerTime> {
+        let earliest = self.earliest(local)?;
+        Some(earliest + (self.latest(local)? - earliest).part(2))
+    }
+
+    /// The local instant before which `latest(l) < instant` holds: a strict agent serves active
+    /// until then (PROTOCOL §6). `MAX` where the instant is "never".
+    pub fn possibly_reached(&self, instant: ServerTime) -> Option<LocalTime> {
+        let (upper, _) = self.ends?;
+        if instant == ServerTime::MAX {
+            return Some(LocalTime::MAX);
+        }
+        // The last local instant at which the bound is still short of it, and one more.
+        let tick = Span::from_nanos(1);
+        Some(upper.local + self.drift.surely_within(instant - upper.server - tick) - self.granularity + tick)
+    }
+    /// The local instant from which on `earliest(l) ≥ instant` holds: a strict agent serves the new
+    /// generation from then (PROTOCOL §6). `MAX` where the instant is "never".
+    pub fn certainly_reached(&self, instant: ServerTime) -> Option<LocalTime> {
+        let (_, lower) = self.ends?;
+        if instant == ServerTime::MAX {
+            return Some(LocalTime::MAX);
+        }
+        Some(lower.local + self.drift.surely_reached(instant - lower.server) + self.granularity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(nanos: i64) -> LocalTime {
+        LocalTime::from_nanos(nanos)
+    }
+    fn server(nanos: i64) -> ServerTime {
+        ServerTime::from_nanos(nanos)
+    }
+    fn enclosure() -> Enclosure {
+        Enclosure::new(Rate::from_ppm(250), Rate::from_ppm(100), Span::ZERO, Guards::ALL)
+    }
+    fn exchange(a: i64, r: i64, s: i64, b: i64) -> Sample {
+        Sample { sent: local(a), received: server(r), answered: server(s), arrived: local(b) }
+    }
+
+    #[test]
+    fn the_ends_come_from_their_own_samples() {
+        let mut clock = enclosure();
+        assert_eq!(clock.sample(exchange(0, 1_000_050, 1_000_060, 100)), Sampled::First);
+        assert_eq!(clock.earliest(local(100)), Some(server(1_000_060)));
+        assert_eq!(clock.latest(local(0)), Some(server(1_000_050)));
+        // A slow way there and a fast way back: only the lower end improves.
+        assert_eq!(clock.sample(exchange(200, 1_000_390, 1_000_391, 400)), Sampled::Narrowed);
+        assert_eq!(clock.earliest(local(400)), Some(server(1_000_391)));
+        assert_eq!(clock.latest(local(400)), Some(server(1_000_451)));
+    }
+
+    #[test]
+    fn crossing_ends_are_reported_and_the_newest_sample_stands() {
+        let mut clock = enclosure();
+        let _ = clock.sample(exchange(0, 50, 50, 100));
+        assert_eq!(clock.sample(exchange(200, 5_000, 5_000, 210)), Sampled::Broken);
+        assert_eq!(clock.earliest(local(210)), Some(server(5_000)));
+        assert_eq!(clock.sample(exchange(220, 5_000, 9_000, 210)), Sampled::Impossible);
+    }
+
+    #[test]
+    fn instants_found_by_inversion_agree_with_the_ends() {
+        let mut clock =
+            Enclosure::new(Rate::from_ppm(250), Rate::from_ppm(100), Span::from_nanos(40), Guards::ALL);
+        let _ = clock.sample(exchange(1_000, 500_000, 500_010, 1_900));
+        for at in [499_000, 500_000, 500_010, 1_000_000_000, 77_000_000_123] {
+            let until = clock.possibly_reached(server(at)).unwrap();
+            assert!(clock.latest(until - Span::from_nanos(1)).unwrap() < server(at), "{at}");
+            let from = clock.certainly_reached(server(at)).unwrap();
+            assert!(clock.earliest(from).unwrap() >= server(at), "{at}");
+        }
+    }
+}
