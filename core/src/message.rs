@@ -266,6 +266,74 @@ pub enum ReplyBody<B> {
     Noted,
 }
 
+impl<B> ReplyBody<B> {
+    /// The same answer with its bytes held in another way.
+    pub fn map_bytes<C>(self, hold: impl FnOnce(B) -> C) -> ReplyBody<C> {
+        match self {
+            ReplyBody::Table(table) => ReplyBody::Table(table),
+            ReplyBody::Granted { grant, table } => ReplyBody::Granted { grant, table },
+            ReplyBody::NotDue(table) => ReplyBody::NotDue(table),
+            ReplyBody::Busy { table, retry_after } => ReplyBody::Busy { table, retry_after },
+            ReplyBody::Advanced(table) => ReplyBody::Advanced(table),
+            ReplyBody::Refused { why, table } => ReplyBody::Refused { why, table },
+            ReplyBody::Unlocked => ReplyBody::Unlocked,
+            ReplyBody::Route(route) => ReplyBody::Route(route),
+            ReplyBody::Bytes { offset, total, bytes } => {
+                ReplyBody::Bytes { offset, total, bytes: hold(bytes) }
+            }
+            ReplyBody::Gone => ReplyBody::Gone,
+            ReplyBody::Noted => ReplyBody::Noted,
+        }
+    }
+}
+
+impl ReplyBody<&[u8]> {
+    /// What the agent's machine is told: the number of the bytes in their place. Content never
+    /// enters a machine (PROTOCOL §5); the host has put the bytes into its store before.
+    pub fn without_content(self) -> ReplyBody<u16> {
+        // A frame's body is at most 1,024 bytes, so nothing is ever cut.
+        self.map_bytes(|bytes| u16::try_from(bytes.len()).unwrap_or(u16::MAX))
+    }
+}
+
+impl<B> Reply<B> {
+    /// The same reply with its bytes held in another way.
+    pub fn map_bytes<C>(self, hold: impl FnOnce(B) -> C) -> Reply<C> {
+        let Reply { incarnation, number, stamp, body } = self;
+        Reply { incarnation, number, stamp, body: body.map_bytes(hold) }
+    }
+}
+
+impl Reply<&[u8]> {
+    /// See [`ReplyBody::without_content`].
+    pub fn without_content(self) -> Reply<u16> {
+        let Reply { incarnation, number, stamp, body } = self;
+        Reply { incarnation, number, stamp, body: body.without_content() }
+    }
+}
+
+impl<B> ToAgent<B> {
+    /// The same message with its bytes held in another way.
+    pub fn map_bytes<C>(self, hold: impl FnOnce(B) -> C) -> ToAgent<C> {
+        match self {
+            ToAgent::Welcome(welcome) => ToAgent::Welcome(welcome),
+            ToAgent::Reply(reply) => ToAgent::Reply(reply.map_bytes(hold)),
+            ToAgent::Error { incarnation, code } => ToAgent::Error { incarnation, code },
+        }
+    }
+}
+
+impl ToAgent<&[u8]> {
+    /// See [`ReplyBody::without_content`].
+    pub fn without_content(self) -> ToAgent<u16> {
+        match self {
+            ToAgent::Reply(reply) => ToAgent::Reply(reply.without_content()),
+            ToAgent::Welcome(welcome) => ToAgent::Welcome(welcome),
+            ToAgent::Error { incarnation, code } => ToAgent::Error { incarnation, code },
+        }
+    }
+}
+
 /// The objects that lead to a generation, in the order in which they are applied.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Route {
