@@ -91,7 +91,8 @@ pub struct TimelineId {
     pub random: u64,
 }
 
-/// BLAKE3-256 of a generation or an object. The core compares digests and never computes one.
+/// BLAKE3-256 of a record, a generation or an object, as `content` and `object` compute it. The
+/// protocol's machines only compare digests.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
