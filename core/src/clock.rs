@@ -147,6 +147,15 @@ impl Enclosure {
         Some(earliest + (self.latest(local)? - earliest).part(2))
     }
 
+    /// The longest local span that the server's clock is sure to show as no more than `span`.
+    pub fn surely_within(&self, span: Span) -> Span {
+        self.drift.surely_within(span)
+    }
+    /// The shortest local span that the server's clock is sure to show as at least `span`.
+    pub fn surely_reached(&self, span: Span) -> Span {
+        self.drift.surely_reached(span)
+    }
+
     /// The local instant before which `latest(l) < instant` holds: a strict agent serves active
     /// until then (PROTOCOL §6). `MAX` where the instant is "never".
     pub fn possibly_reached(&self, instant: ServerTime) -> Option<LocalTime> {

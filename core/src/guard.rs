@@ -63,14 +63,14 @@ pub enum Guard {
     WholeGeneration,
     /// A published switch instant never moves later (§6).
     SwitchOnlyEarlier,
-    /// After a broken assumption a strict agent first publishes *fenced* (§6).
-    FenceAfterBreak,
     /// A plan from another boot is void (§6).
     BootCompared,
     /// `last_advance` makes an Advance idempotent (§4).
     AdvanceIdempotent,
-    /// The agent re-checks T itself instead of the server (never a guard: on means off).
-    NoEstimateCheck,
+    /// Whether T has passed is decided by the server's time, not by an agent's estimate (§4).
+    ServerTimeDecides,
+    /// r and s of a server without a clock of its own are the outer ends of its enclosure (§8).
+    OuterEndsStamped,
 }
 
 /// The set of guards that are on.

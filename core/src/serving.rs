@@ -42,6 +42,9 @@ pub struct SwitchPlan {
     pub activation: Activation,
     /// What is served before the switch.
     pub active: Option<Generation>,
+    /// Whether reads of `active` are marked stale whatever the time: it is not known to be live
+    /// (prompt only).
+    pub stale: bool,
     /// Until when it is served (strict), or is not marked stale (prompt).
     pub active_until: LocalTime,
     /// What is served after the switch.
@@ -95,6 +98,7 @@ impl SwitchPlan {
             mode,
             activation,
             active: None,
+            stale: false,
             active_until: LocalTime::MIN,
             staged: None,
             staged_from: LocalTime::MAX,
@@ -129,7 +133,13 @@ pub fn serving(plan: &SwitchPlan, now: LocalTime) -> Serving {
                 Serving::Staged(staged)
             }
         }
-        (Some(active), _) if !plan.active_until.passed(now) => Serving::Active(active),
+        (Some(active), _) if !plan.active_until.passed(now) => {
+            if plan.stale {
+                Serving::Stale(active)
+            } else {
+                Serving::Active(active)
+            }
+        }
         (Some(_), Some(_)) => Serving::Hold,
         (None, Some(_)) if plan.active_until.passed(now) => Serving::Hold,
         (Some(active), None) => over(active),
@@ -178,6 +188,13 @@ mod tests {
         assert_eq!(serving(&missed, at(9)), Serving::Active(OLD));
         assert_eq!(serving(&missed, at(10)), Serving::Stale(OLD));
         assert_eq!(serving(&SwitchPlan { mode: Mode::Strict, ..missed }, at(10)), Serving::Fenced);
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_live_is_marked_until_the_switch() {
+        let unsure = SwitchPlan { stale: true, ..plan(Mode::Prompt) };
+        assert_eq!(serving(&unsure, at(9)), Serving::Stale(OLD));
+        assert_eq!(serving(&unsure, at(14)), Serving::Staged(NEW));
     }
 
     #[test]

@@ -1,0 +1,207 @@
+//! How a switch plan is made from the table, the enclosure and the caches (Fig. 6, step 250;
+//! PROTOCOL §5, §6, §8). What a plan means to a reader is in `serving`.
+//!
+//! Pure: the agent's machine calls [`make`] whenever one of the inputs changed and publishes what
+//! differs. The rule that nothing published is ever taken back (S9) is kept here.
+
+use crate::clock::Enclosure;
+use crate::guard::{Guard, Guards};
+use crate::ids::{BootId, Generation};
+use crate::serving::{Activation, Mode, SwitchPlan};
+use crate::table::TableView;
+use crate::time::LocalTime;
+
+/// Everything that a plan depends on.
+pub(crate) struct Basis<'a> {
+    pub(crate) guards: Guards,
+    pub(crate) boot: BootId,
+    pub(crate) mode: Mode,
+    pub(crate) activation: Activation,
+    pub(crate) clock: &'a Enclosure,
+    /// The newest table of the clock's timeline.
+    pub(crate) table: &'a TableView,
+    /// What is in the caches, whole and verified.
+    pub(crate) active: Option<Generation>,
+    pub(crate) staged: Option<Generation>,
+    /// What is published.
+    pub(crate) published: &'a SwitchPlan,
+    /// What is published comes from the timeline before this one.
+    pub(crate) carried: bool,
+    /// The staged epoch is the first one that this incarnation found, and it took over no page.
+    pub(crate) first: bool,
+    /// The last samples before T are in.
+    pub(crate) decided: bool,
+    pub(crate) now: LocalTime,
+}
+
+/// Instants of the table, as bounds in local time.
+struct Bounds {
+    /// Before it T has certainly not passed.
+    until: LocalTime,
+    /// From it on T has certainly passed.
+    from: LocalTime,
+    /// Before it the promise has certainly not run out.
+    promise: LocalTime,
+}
+
+/// Whether two names of a generation mean the same one: number and digest.
+pub(crate) fn same(guards: Guards, left: Option<Generation>, right: Generation) -> bool {
+    left.is_some_and(|left| {
+        left.epoch == right.epoch && (left.digest == right.digest || !guards.on(Guard::DigestCompared))
+    })
+}
+
+/// The plan that follows from the basis; `None` where what is published stands.
+pub(crate) fn make(basis: &Basis<'_>) -> Option<SwitchPlan> {
+    let table = basis.table;
+    let bounds = Bounds {
+        until: basis.clock.possibly_reached(table.activation)?,
+        from: basis.clock.certainly_reached(table.activation)?,
+        promise: if basis.guards.on(Guard::Promise) {
+            basis.clock.possibly_reached(table.next_earliest)?
+        } else {
+            LocalTime::MAX
+        },
+    };
+    if basis.carried && basis.guards.on(Guard::NewLineKeepsPlan) {
+        return carried_over(basis, &bounds);
+    }
+    Some(ordinary(basis, &bounds))
+}
+
+/// A plan of a timeline that is known, or of one whose predecessor left nothing to keep.
+fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
+    if same(basis.guards, basis.active, basis.table.staged) {
+        return live(basis, bounds);
+    }
+    let held = same(basis.guards, basis.staged, basis.table.staged);
+    let (active, stale, old_until) = before_the_switch(basis, bounds);
+    let plan = SwitchPlan {
+        active,
+        stale,
+        active_until: bounds.until,
+        ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)
+    };
+    if !held {
+        return match (basis.mode, limit_of_first(basis)) {
+            (Mode::Prompt, Some(limit)) => SwitchPlan { active_until: bounds.until.min(limit), ..plan },
+            _ => plan,
+        };
+    }
+    let plan = SwitchPlan { staged: Some(basis.table.staged), staged_until: bounds.promise, ..plan };
+    let published =
+        basis.published.staged.filter(|staged| same(basis.guards, Some(*staged), basis.table.staged));
+    let earlier = |from: LocalTime| match published {
+        Some(_) if basis.guards.on(Guard::SwitchOnlyEarlier) => from.min(basis.published.staged_from),
+        _ => from,
+    };
+    match basis.mode {
+        Mode::Strict => SwitchPlan { active_until: old_until, staged_from: earlier(bounds.from), ..plan },
+        Mode::Prompt => {
+            let from = earlier(prompt_switch(basis, bounds));
+            let until = limit_of_first(basis).map_or(from, |limit| from.min(limit));
+            SwitchPlan { active_until: until, staged_from: from, ..plan }
+        }
+    }
+}
+
+/// The staged generation of the table is in the active cache: it has gone live here.
+fn live(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
+    let published = basis.published;
+    let kept = same(basis.guards, published.active, basis.table.staged) && !published.stale;
+    SwitchPlan {
+        active: Some(basis.table.staged),
+        active_until: if kept { bounds.promise.max(published.active_until) } else { bounds.promise },
+        ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)
+    }
+}
+
+/// What is served until the switch to the table's staged generation, whether it is marked stale, and
+/// until when a strict agent serves it.
+fn before_the_switch(basis: &Basis<'_>, bounds: &Bounds) -> (Option<Generation>, bool, LocalTime) {
+    let published = basis.published;
+    let planned = same(basis.guards, published.staged, basis.table.staged);
+    let named = match basis.table.active {
+        Some(active) if basis.guards.on(Guard::JoinerOneReply) => {
+            same(basis.guards, basis.active, active).then_some(active)
+        }
+        _ if basis.guards.on(Guard::JoinerOneReply) => None,
+        _ => basis.active,
+    };
+    if let Some(active) = named {
+        // Every bound ever published for this T stays true: the latest is the best.
+        let kept = planned && same(basis.guards, published.active, active);
+        let until = if kept { bounds.until.max(published.active_until) } else { bounds.until };
+        return (Some(active), false, until);
+    }
+    if planned && basis.guards.on(Guard::NewLineKeepsPlan) {
+        // What a new line's first plan kept of the old one stays.
+        return (published.active, published.stale, published.active_until);
+    }
+    match basis.mode {
+        Mode::Prompt => (basis.active, true, bounds.until),
+        Mode::Strict => (None, false, bounds.until),
+    }
+}
+
+/// From when a prompt agent serves the staged generation.
+fn prompt_switch(basis: &Basis<'_>, bounds: &Bounds) -> LocalTime {
+    if !basis.decided || (basis.first && basis.guards.on(Guard::JoinerStrict)) {
+        return bounds.from;
+    }
+    let half = (bounds.from - bounds.until).part(2);
+    let middle = bounds.until + half;
+    if !basis.guards.on(Guard::EarlyLimit) {
+        return middle;
+    }
+    let limit = basis.table.settings.early_limit;
+    let earliest = basis.clock.certainly_reached(basis.table.activation - limit).unwrap_or(bounds.from);
+    if half > limit { bounds.from } else { middle.max(earliest) }
+}
+
+/// The instant at which a prompt agent stops serving active in the first epoch that its incarnation
+/// finds staged: an incarnation before it may have switched as early as this (S9).
+fn limit_of_first(basis: &Basis<'_>) -> Option<LocalTime> {
+    if !basis.first {
+        return None;
+    }
+    let limit = basis.clock.possibly_reached(basis.table.activation - basis.table.settings.early_limit)?;
+    if basis.guards.on(Guard::EarlyLimitInPlan) {
+        return Some(limit);
+    }
+    // Broken twin: looked at once, when the plan is made.
+    limit.passed(basis.now).then_some(LocalTime::MIN)
+}
+
+/// The first plan from a new line (PROTOCOL §8): all that is published stays true, because it is in
+/// local time; only the promise may move later.
+fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
+    let published = basis.published;
+    let staged = basis.table.staged;
+    if same(basis.guards, published.staged, staged) {
+        return Some(SwitchPlan { staged_until: published.staged_until.max(bounds.promise), ..*published });
+    }
+    if published.staged.is_none() && !published.stale && same(basis.guards, published.active, staged) {
+        return Some(SwitchPlan { active_until: published.active_until.max(bounds.promise), ..*published });
+    }
+    if basis.table.active.is_some_and(|active| same(basis.guards, basis.active, active))
+        || same(basis.guards, basis.active, staged)
+    {
+        return Some(ordinary(basis, bounds));
+    }
+    if published.staged.is_none() && same(basis.guards, basis.staged, staged) {
+        // The old plan has run its course and its last generation is what is served until T.
+        let strict = basis.mode == Mode::Strict;
+        let over = published.active_until.passed(basis.now);
+        return Some(SwitchPlan {
+            active: published.active,
+            stale: !strict && (published.stale || over),
+            active_until: if strict { published.active_until } else { bounds.from },
+            staged: Some(staged),
+            staged_from: bounds.from,
+            staged_until: bounds.promise,
+            ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)
+        });
+    }
+    None
+}

@@ -1,0 +1,152 @@
+//! Steps 236, 250 and 252: an agent that holds the staged generation samples the server's clock
+//! shortly before T, fixes its switch, and afterwards keeps house. The switch itself is a
+//! comparison made by every read (`serving`); nothing here has to be on time.
+
+use super::Step;
+use crate::agent::Agent;
+use crate::effect::{Effect, Effects, Event};
+use crate::message::{RequestBody, Switched};
+use crate::serving::{Activation, SwitchPlan};
+use crate::time::{LocalTime, ServerTime, Span};
+
+/// Waits for T: for the samples before it, and for the first read after it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Armed {
+    /// Samples still to be taken.
+    left: u8,
+    /// When the next one is taken.
+    next: LocalTime,
+    /// Between samples.
+    each: Span,
+    /// Until when samples can help: T has certainly not passed.
+    until: LocalTime,
+    /// When the table is read again.
+    read_again: LocalTime,
+    /// The samples are in (or too late): a prompt agent's switch is the midpoint from here on.
+    pub(crate) decided: bool,
+}
+
+impl Armed {
+    pub(crate) fn new(
+        samples: u8,
+        until: LocalTime,
+        window: Span,
+        jitter: Span,
+        read_again: LocalTime,
+    ) -> Armed {
+        let each = window.part(samples.max(1) as i64);
+        Armed { left: samples, next: until - window + jitter, each, until, read_again, decided: false }
+    }
+
+    /// `idle`: another sample could be asked for.
+    pub(crate) fn wake(&self, idle: bool) -> LocalTime {
+        if self.decided {
+            self.read_again
+        } else if self.left == 0 || !idle {
+            self.until.min(self.read_again)
+        } else {
+            self.next.min(self.until)
+        }
+    }
+}
+
+impl Agent {
+    pub(super) fn armed_timers(&mut self, now: LocalTime, mut armed: Armed, effects: &mut Effects) {
+        if armed.read_again.passed(now) {
+            self.outstanding = None;
+            return self.go(now, Step::Reading, effects);
+        }
+        let idle = self.outstanding.is_none();
+        if self.link.is_up() && armed.left > 0 && armed.next.passed(now) && !armed.until.passed(now) && idle {
+            armed.left -= 1;
+            armed.next = armed.next.max(now - armed.each) + armed.each;
+            self.step = Step::Armed(armed);
+            return self.ask(now, RequestBody::Read, effects);
+        }
+        let sampled = (armed.left == 0 || !self.link.is_up()) && idle;
+        if !armed.decided && (sampled || armed.until.passed(now)) {
+            armed.decided = true;
+            self.step = Step::Armed(armed);
+            self.refresh_plan(now, true, effects);
+        }
+    }
+
+    /// Fig. 6, step 252, as housekeeping: what readers already see becomes the active cache.
+    pub(crate) fn keep_house(&mut self, now: LocalTime, effects: &mut Effects) {
+        if self.start_wait.is_some_and(|until| until.passed(now)) {
+            self.serve_last_good(effects);
+        }
+        let Some(staged) = self.published.staged else { return };
+        if !self.published.staged_from.passed(now) || self.copying {
+            return;
+        }
+        let changed = self.published.active.is_none_or(|active| active.digest != staged.digest);
+        if self.config.activation == Activation::Copy && changed {
+            self.copying = true;
+            return self.push(Effect::Copy { generation: staged }, effects);
+        }
+        self.promote(now, effects);
+    }
+
+    /// The server says that T has passed, whatever the local bounds still leave open. Where caches
+    /// are copied, readers are held from now until the copy is whole.
+    pub(crate) fn go_live_now(&mut self, now: LocalTime, effects: &mut Effects) {
+        let pending = self.published.staged.is_some() && self.published.staged == self.staged;
+        if self.config.activation == Activation::Switch || !pending {
+            self.active = self.staged.take();
+            return;
+        }
+        let now_or_before = |instant: LocalTime| instant.min(now);
+        let plan = SwitchPlan {
+            active_until: now_or_before(self.published.active_until),
+            staged_from: now_or_before(self.published.staged_from),
+            ..self.published
+        };
+        self.publish(plan, effects);
+        self.keep_house(now, effects);
+    }
+
+    /// The published switch is over: staged is the active cache from here on.
+    pub(crate) fn promote(&mut self, now: LocalTime, effects: &mut Effects) {
+        let switched = self.published;
+        let Some(staged) = switched.staged else { return };
+        self.active = Some(staged);
+        if self.staged == Some(staged) {
+            self.staged = None;
+        }
+        let at = if switched.activation == Activation::Copy { now } else { switched.staged_from };
+        let held = at - switched.active_until;
+        let record = Switched {
+            epoch: staged.epoch,
+            at: self.clock.midpoint(at).unwrap_or(ServerTime::MIN),
+            epsilon: self.clock.epsilon(at).unwrap_or(Span::MAX),
+            held: if switched.active.is_some() { held.or_zero() } else { Span::ZERO },
+        };
+        self.switched = Some(record);
+        self.report_due = self.config.reports;
+        self.event(Event::Switched(record), effects);
+        let plan = SwitchPlan {
+            active: Some(staged),
+            active_until: switched.staged_until,
+            ..SwitchPlan::nothing(self.boot, self.config.mode, self.config.activation)
+        };
+        self.publish(plan, effects);
+    }
+
+    /// No server was reached in time: a prompt agent serves what it served last, marked stale.
+    fn serve_last_good(&mut self, effects: &mut Effects) {
+        self.start_wait = None;
+        let Some(last_good) = self.spare else { return };
+        if self.published.active.is_some() || self.published.staged.is_some() {
+            return;
+        }
+        self.active = Some(last_good);
+        self.event(Event::ServingLastGood(last_good), effects);
+        let plan = SwitchPlan {
+            active: Some(last_good),
+            stale: true,
+            ..SwitchPlan::nothing(self.boot, self.config.mode, self.config.activation)
+        };
+        self.publish(plan, effects);
+    }
+}

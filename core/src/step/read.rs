@@ -1,0 +1,161 @@
+//! Steps 222 and 224: the table is read and compared with the server's own time, and the agent goes
+//! on to lock, to retrieve, or to wait.
+
+use super::{Armed, Retrieving, Step};
+use crate::agent::{Agent, First};
+use crate::effect::{Cache, Effects};
+use crate::plan::same;
+use crate::spread::{Purpose, spread};
+use crate::table::TableView;
+use crate::time::{LocalTime, ServerTime, Span};
+
+impl Agent {
+    /// The answer to a `Read` (or a time sample, which is the same).
+    pub(super) fn on_read(
+        &mut self,
+        now: LocalTime,
+        table: TableView,
+        answered: ServerTime,
+        effects: &mut Effects,
+    ) {
+        let sampling = matches!(self.step, Step::Armed(_))
+            && self.table.as_ref().is_some_and(|known| known.staged == table.staged);
+        // The server's own reading decides, never an estimate of it.
+        let due = table.activation.passed(answered);
+        let held = table.held;
+        self.adopt(now, table, due, effects);
+        if sampling && !due {
+            return self.step_timers(now, effects);
+        }
+        if due && !held && self.link.may_lock() {
+            return self.go(now, Step::Locking { since: now }, effects);
+        }
+        self.proceed(now, due, effects);
+    }
+
+    /// Takes a table in: what it says of the caches, and the plan that follows.
+    pub(super) fn adopt(&mut self, now: LocalTime, table: TableView, due: bool, effects: &mut Effects) {
+        let guards = self.config.guards;
+        if let (Some(line), First::Unknown) = (self.timeline, self.first) {
+            self.first = First::Is(line, table.staged.epoch);
+        }
+        // k is the server's active generation now, so T_k has passed: staged goes live.
+        if self.staged.is_some() && table.active.is_some_and(|active| same(guards, self.staged, active)) {
+            self.go_live_now(now, effects);
+        }
+        // Only if changed: content that is held under another number needs no transfer.
+        if let Some(active) = table.active
+            && !same(guards, self.active, active)
+            && !due
+            && self.content_of(active.digest)
+        {
+            self.active = Some(active);
+        }
+        let staged = table.staged;
+        let waits = self.published.staged.is_some_and(|pending| !same(guards, Some(pending), staged));
+        let held = same(guards, self.active, staged) || same(guards, self.staged, staged);
+        if !held && !waits && !self.copying && self.content_of(staged.digest) {
+            self.staged = Some(staged);
+        }
+        if self.refused.is_some_and(|(refused, _)| refused != staged) {
+            self.refused = None;
+        }
+        let decided = matches!(&self.step, Step::Armed(armed) if armed.decided);
+        self.table = Some(table);
+        self.refresh_plan(now, decided, effects);
+        // Where T_k has passed for good, staged needs no timer any more.
+        self.keep_house(now, effects);
+    }
+
+    fn content_of(&self, digest: crate::ids::Digest) -> bool {
+        [self.active, self.staged, self.spare].into_iter().flatten().any(|held| held.digest == digest)
+    }
+
+    /// Goes on with the table at hand: fills the caches, or waits for T, or rests.
+    pub(super) fn proceed(&mut self, now: LocalTime, due: bool, effects: &mut Effects) {
+        let guards = self.config.guards;
+        let Some(table) = self.table.clone() else {
+            return self.go(now, Step::Reading, effects);
+        };
+        // A switch of an old line that is still to come keeps both buffers until it is made.
+        if let Some(pending) = self.published.staged
+            && !same(guards, Some(pending), table.staged)
+        {
+            let until = self.published.staged_from.max(now + Span::from_nanos(1));
+            return self.go(now, Step::Waiting { until }, effects);
+        }
+        let current = same(guards, self.active, table.staged);
+        let staged = same(guards, self.staged, table.staged);
+        let refused = self.refused.is_some_and(|(refused, _)| refused == table.staged);
+        if !due
+            && !current
+            && let Some(active) = table.active
+            && !same(guards, self.active, active)
+            && self.may_fill_active()
+        {
+            // A joining agent: k − 1, named by the same reply that named k.
+            let retrieving = Retrieving::begin(active, Cache::Active, now);
+            return self.go(now, Step::Retrieving(retrieving), effects);
+        }
+        if !current && !staged && !refused {
+            let from = now + if due { Span::ZERO } else { self.stagger(now, &table) };
+            let retrieving = Retrieving::begin(table.staged, Cache::Staged, from);
+            return self.go(now, Step::Retrieving(retrieving), effects);
+        }
+        if due {
+            self.attempt = 0;
+            let until = self.next_look(now, &table);
+            return self.go(now, Step::Waiting { until }, effects);
+        }
+        let armed = self.arm(now, &table);
+        self.attempt = 0;
+        self.report_due = self.config.reports;
+        self.go(now, Step::Armed(armed), effects);
+        self.step_timers(now, effects);
+    }
+
+    /// Whether there is a buffer that readers may not be on.
+    fn may_fill_active(&self) -> bool {
+        self.published.active.is_none() || self.published.staged.is_none()
+    }
+
+    /// An agent's own delay before it retrieves: a hash of agent and epoch over the stagger, at most
+    /// a quarter of what is left until T.
+    fn stagger(&self, now: LocalTime, table: &TableView) -> Span {
+        let left = self.clock.possibly_reached(table.activation).map_or(Span::ZERO, |until| until - now);
+        let over = table.settings.stagger.min(left.part(4)).or_zero();
+        spread(self.config.agent, Purpose::Retrieve, table.staged.epoch, over)
+    }
+
+    /// When an agent at rest reads again: at half of what is left of the promise, at the latest
+    /// after one back-off.
+    fn next_look(&self, now: LocalTime, table: &TableView) -> LocalTime {
+        let promise = self.clock.possibly_reached(table.next_earliest).unwrap_or(now);
+        let latest = now + self.config.back_off.1;
+        latest.min(now + (promise - now).part(2)).max(now + Span::from_nanos(1))
+    }
+
+    /// The first read after T: delayed by hash, so that a farm does not arrive at once.
+    pub(super) fn first_read(&self, table: &TableView) -> LocalTime {
+        let over = table.settings.interval.part(100).min(Span::from_secs(1));
+        let delay = spread(self.config.agent, Purpose::FirstRead, table.staged.epoch, over);
+        self.clock.certainly_reached(table.activation).map_or(LocalTime::MAX, |from| from + delay)
+    }
+
+    fn arm(&self, now: LocalTime, table: &TableView) -> Armed {
+        let until = self.clock.possibly_reached(table.activation).unwrap_or(now);
+        let window = table.settings.sample_window.max(self.last_trip.times(4)).or_zero();
+        Armed::new(
+            self.config.samples,
+            until,
+            window,
+            self.sample_jitter(table, window),
+            self.first_read(table),
+        )
+    }
+
+    fn sample_jitter(&self, table: &TableView, window: Span) -> Span {
+        let each = window.part(self.config.samples.max(1) as i64);
+        spread(self.config.agent, Purpose::Sample, table.staged.epoch, each)
+    }
+}

@@ -1,0 +1,181 @@
+//! Step 234: a generation is retrieved into one of the two buffers, object by object, and verified
+//! as a whole before anything can see it (S5). The bytes stay with the host.
+
+use super::Step;
+use crate::agent::Agent;
+use crate::effect::{Cache, Effect, Effects, Event, Verified};
+use crate::guard::Guard;
+use crate::ids::Generation;
+use crate::message::{FETCH_MAX, RequestBody, Route};
+use crate::time::LocalTime;
+
+/// A generation on its way.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Retrieving {
+    pub(crate) target: Generation,
+    cache: Cache,
+    /// Not before this instant: the stagger, or a back-off.
+    from: LocalTime,
+    stage: Stage,
+}
+
+/// How far a retrieval has come.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Stage {
+    /// The way there is asked for.
+    Routing,
+    /// Object by object.
+    Fetching { route: Route, object: u8, offset: u64 },
+    /// The host looks at it.
+    Verifying,
+}
+
+impl Retrieving {
+    pub(crate) fn begin(target: Generation, cache: Cache, from: LocalTime) -> Retrieving {
+        Retrieving { target, cache, from, stage: Stage::Routing }
+    }
+
+    pub(crate) fn wake(&self) -> Option<LocalTime> {
+        match self.stage {
+            Stage::Routing | Stage::Fetching { .. } => Some(self.from),
+            Stage::Verifying => None,
+        }
+    }
+
+    /// What is to be asked at `now`, if anything.
+    pub(crate) fn request(&self, now: LocalTime, have: Option<Generation>) -> Option<RequestBody> {
+        if !self.from.passed(now) {
+            return None;
+        }
+        match &self.stage {
+            Stage::Routing => Some(RequestBody::Route { target: self.target, have, snapshots_only: true }),
+            Stage::Fetching { route, object, offset } => {
+                let object = route.objects.get(*object as usize)?;
+                let left = object.len.saturating_sub(*offset);
+                let len = left.min(FETCH_MAX as u64) as u16;
+                Some(RequestBody::Fetch { object: object.name, offset: *offset, len })
+            }
+            Stage::Verifying => None,
+        }
+    }
+}
+
+impl Agent {
+    fn retrieving(&mut self) -> Option<&mut Retrieving> {
+        match &mut self.step {
+            Step::Retrieving(retrieving) => Some(retrieving),
+            _ => None,
+        }
+    }
+
+    /// The request failed; it is made again at `again`, from where it stood.
+    pub(super) fn retrieve_again(&mut self, again: LocalTime) {
+        if let Some(retrieving) = self.retrieving() {
+            retrieving.from = again;
+        }
+    }
+
+    pub(super) fn on_route(&mut self, now: LocalTime, route: &Route, effects: &mut Effects) {
+        let again = self.backed_off(now);
+        let Some(retrieving) = self.retrieving() else { return };
+        if retrieving.stage != Stage::Routing || route.objects.is_empty() {
+            retrieving.from = again;
+            return self.event(Event::Unexpected, effects);
+        }
+        retrieving.stage = Stage::Fetching { route: route.clone(), object: 0, offset: 0 };
+        let (target, cache) = (retrieving.target, retrieving.cache);
+        self.attempt = 0;
+        self.push(Effect::Begin { target, cache }, effects);
+        self.pass_empty_objects(now, effects);
+    }
+
+    pub(super) fn on_bytes(
+        &mut self,
+        now: LocalTime,
+        offset: u64,
+        total: u64,
+        len: u16,
+        effects: &mut Effects,
+    ) {
+        let again = self.backed_off(now);
+        let Some(retrieving) = self.retrieving() else { return };
+        let Stage::Fetching { route, object, offset: expected } = &mut retrieving.stage else {
+            return self.event(Event::Unexpected, effects);
+        };
+        let of = route.objects.get(*object as usize).map_or(0, |object| object.len);
+        let fits = expected.checked_add(len as u64).is_some_and(|end| end <= of);
+        if offset != *expected || total != of || len == 0 || !fits {
+            retrieving.from = again;
+            return self.event(Event::Unexpected, effects);
+        }
+        *expected += len as u64;
+        let keep = Effect::Keep { object: *object, offset, len };
+        self.attempt = 0;
+        self.push(keep, effects);
+        self.pass_empty_objects(now, effects);
+    }
+
+    /// Goes on to the next object where one is complete, and to the check after the last.
+    fn pass_empty_objects(&mut self, now: LocalTime, effects: &mut Effects) {
+        let Some(retrieving) = self.retrieving() else { return };
+        retrieving.from = now;
+        if let Stage::Fetching { route, object, offset } = &mut retrieving.stage {
+            while route.objects.get(*object as usize).is_some_and(|of| *offset >= of.len) {
+                *object += 1;
+                *offset = 0;
+            }
+            if (*object as usize) < route.objects.len() {
+                return;
+            }
+            retrieving.stage = Stage::Verifying;
+            let target = retrieving.target;
+            self.push(Effect::Verify { target }, effects);
+        }
+    }
+
+    /// What the host found. Only what is whole and agrees is staged (S5, S6).
+    pub(crate) fn on_verified(&mut self, now: LocalTime, found: Verified, effects: &mut Effects) {
+        let Step::Retrieving(Retrieving { target, cache, stage: Stage::Verifying, .. }) = self.step else {
+            return;
+        };
+        let found = match found {
+            Verified::Mismatch if !self.config.guards.on(Guard::WholeGeneration) => Verified::Whole,
+            found => found,
+        };
+        match found {
+            Verified::Whole => {
+                self.attempt = 0;
+                match cache {
+                    Cache::Active => self.active = Some(target),
+                    Cache::Staged => self.staged = Some(target),
+                }
+                self.spare = None;
+            }
+            Verified::Mismatch => {
+                self.event(Event::Mismatch(target), effects);
+                let from = self.backed_off(now);
+                return self.go(now, Step::Retrieving(Retrieving::begin(target, cache, from)), effects);
+            }
+            Verified::Vetoed(why) => {
+                self.event(Event::Vetoed(target, why), effects);
+                self.refused = Some((target, why));
+                self.report_due = self.config.reports;
+            }
+        }
+        self.after_retrieval(now, cache, effects);
+    }
+
+    fn after_retrieval(&mut self, now: LocalTime, cache: Cache, effects: &mut Effects) {
+        self.refresh_plan(now, false, effects);
+        self.keep_house(now, effects);
+        let Some(table) = &self.table else { return self.go(now, Step::Reading, effects) };
+        // Whether T has passed meanwhile the server says; here it is only asked whether it can have.
+        let possibly_due =
+            self.clock.possibly_reached(table.activation).is_none_or(|instant| instant.passed(now));
+        if possibly_due && (cache == Cache::Active || self.is_current() || self.refused.is_some()) {
+            let until = self.first_read(&table.clone()).max(now);
+            return self.go(now, Step::Waiting { until }, effects);
+        }
+        self.proceed(now, false, effects);
+    }
+}

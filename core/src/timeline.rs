@@ -1,0 +1,226 @@
+//! The farm's timeline: how the server's clock is made from its host's, and what a start that can't
+//! continue it does to the table (PROTOCOL §8).
+//!
+//! The host's clocks are read by the shell and come in as arguments; storing the line before it is
+//! used is the shell's too, and the order (store, then adopt) is what makes a restart continue it
+//! exactly.
+
+use crate::guard::{Guard, Guards};
+use crate::ids::{BootId, TimelineId};
+use crate::table::{Hold, SyncTable};
+use crate::time::{Drift, LocalTime, Rate, ServerTime, Span};
+use serde::{Deserialize, Serialize};
+
+/// How far ahead of the given-out time the mark is stored.
+const MARK_AHEAD: Span = Span::from_secs(30);
+/// The mark is renewed when less than this is left of it.
+const MARK_RENEWED_AT: Span = Span::from_secs(15);
+/// A new slope begins this long after it was computed, so that it is stored before it is used.
+const BEND_AHEAD: Span = Span::from_secs(5);
+/// The span over which the slew aims to close the distance to the wall clock.
+const SLEW_OVER: i64 = 60;
+
+/// A high-water mark: no time after `until` is given out before another mark is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// The last instant that may be given out under it.
+    pub until: ServerTime,
+    /// The instant at which it was stored, by the same line. "Certainly passed" counts from here.
+    pub stored_at: ServerTime,
+}
+
+/// The line as it is stored: enough to continue it within the same boot of the host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// The boot that the local instants belong to.
+    pub boot: BootId,
+    /// Where the slope changes, by the host's clock.
+    pub bend_local: LocalTime,
+    /// The line's time there.
+    pub bend: ServerTime,
+    /// Parts per billion that the line runs faster than the host's clock before the bend.
+    pub slope_before: i32,
+    /// The same after it.
+    pub slope_after: i32,
+    /// The mark under which times are given out.
+    pub mark: Mark,
+}
+
+impl Line {
+    /// A new line that shows `wall` at the local instant `now`, with its first mark.
+    pub fn begin(boot: BootId, now: LocalTime, wall: ServerTime) -> Line {
+        Line {
+            boot,
+            bend_local: now,
+            bend: wall,
+            slope_before: 0,
+            slope_after: 0,
+            mark: Mark { until: wall + MARK_AHEAD, stored_at: wall },
+        }
+    }
+
+    /// The line's time at a local instant of its boot.
+    pub fn at(&self, local: LocalTime) -> ServerTime {
+        let since = local - self.bend_local;
+        let slope = if since < Span::ZERO { self.slope_before } else { self.slope_after };
+        let extra = (since.as_nanos() as i128 * slope as i128).div_euclid(1_000_000_000);
+        self.bend + since + Span::from_nanos(extra.clamp(i64::MIN as i128, i64::MAX as i128) as i64)
+    }
+
+    /// Whether the line should be renewed: the mark is near, or the slope's time to change is.
+    pub fn wants_renewal(&self, now: LocalTime) -> bool {
+        self.mark.until - self.at(now) < MARK_RENEWED_AT
+    }
+
+    /// Whether the time at `now` may be given out.
+    pub fn may_give_out(&self, now: LocalTime) -> bool {
+        self.at(now) <= self.mark.until
+    }
+
+    /// The line with a new mark, bent a little later toward the wall clock by at most half of
+    /// `rate` (the other half is for the host's oscillator). To be stored, then used; while it
+    /// is being stored the old one stays in force, and both agree up to the new bend. Where
+    /// storing took longer than that, the stored one is still the line: [`Line::outlived`] tells.
+    #[must_use]
+    pub fn renewed(&self, now: LocalTime, wall: ServerTime, rate: Rate) -> Line {
+        let time = self.at(now);
+        let slope = if now < self.bend_local { self.slope_before } else { self.slope_after };
+        let mark = Mark { until: time + MARK_AHEAD, stored_at: time };
+        if now < self.bend_local {
+            // The last bend is not reached yet: only the mark moves.
+            return Line { mark, ..*self };
+        }
+        let most = (rate.as_ppb() / 2) as i64;
+        let wanted = (wall - time).as_nanos() / SLEW_OVER; // nanoseconds a second: ppb
+        let bend_local = now + BEND_AHEAD;
+        Line {
+            boot: self.boot,
+            bend_local,
+            bend: self.at(bend_local),
+            slope_before: slope,
+            slope_after: wanted.clamp(-most, most) as i32,
+            mark,
+        }
+    }
+
+    /// Whether the bend of a line that was just stored has passed already, so that it disagrees
+    /// with what was given out meanwhile. It must then be stored again from the line in force.
+    pub fn outlived(&self, in_force: &Line, now: LocalTime) -> bool {
+        self.bend_local != in_force.bend_local && self.bend_local.passed(now)
+    }
+}
+
+/// What is known, at the start of a new line, of how far the old one has come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OldLine {
+    /// The server ended without a chance to be copied; its last mark was stored at this instant of
+    /// the old line (a reboot, a move to another host).
+    MarkStored(Mark),
+    /// Nothing: the store is a backup or a copy, and the old server has certainly stopped.
+    Unknown,
+    /// The operator vouches that no agent runs a plan of the old line.
+    Vouched,
+}
+
+/// The table of a new line, written in one transaction before the first answer, and only if the row
+/// still names the line that was left (PROTOCOL §8). `now` is the new line's reading, `rate` ρ_s.
+pub fn begin_line(
+    table: &SyncTable,
+    timeline: TimelineId,
+    old: OldLine,
+    now: ServerTime,
+    rate: Rate,
+    guards: Guards,
+) -> SyncTable {
+    // Both lines may be wrong by ρ_s, the old one slow and the new one fast.
+    let drift = Drift::between(rate, rate);
+    let lead = table.settings.lead;
+    let (activation, next_earliest) = match old {
+        OldLine::MarkStored(_) if !guards.on(Guard::NewLineWaits) => (table.activation, table.next_earliest),
+        OldLine::MarkStored(mark) => {
+            let from = if guards.on(Guard::MarkStoredInstant) { mark.stored_at } else { mark.until };
+            let passed = |instant: ServerTime| now + drift.at_most((instant - from).or_zero());
+            let activation = passed(table.activation);
+            (activation, passed(table.next_earliest).max(activation + lead))
+        }
+        OldLine::Unknown => {
+            let limits = &table.limits;
+            let intervals = if guards.on(Guard::RestoreWaitsIntervals) {
+                limits.max_interval.times(2)
+            } else {
+                Span::ZERO
+            };
+            let longest = limits.max_hold + intervals + limits.max_lead;
+            let all_over = now + drift.at_most(longest);
+            if guards.on(Guard::RestoreMovesActivation) {
+                (all_over, all_over + limits.max_lead)
+            } else {
+                (now, all_over + limits.max_lead)
+            }
+        }
+        OldLine::Vouched => (now, now + lead),
+    };
+    SyncTable {
+        timeline,
+        active: if guards.on(Guard::NewLineNamesNoActive) { None } else { table.active },
+        activation,
+        next_earliest,
+        landing: Some(next_earliest),
+        held: table.held.map(|hold| Hold { until: hold.until.map(|_| next_earliest) }),
+        lock: None,
+        ..table.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(secs: i64) -> LocalTime {
+        LocalTime::from_nanos(secs * 1_000_000_000)
+    }
+    fn at(secs: i64) -> ServerTime {
+        ServerTime::from_nanos(secs * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_line_is_continued_exactly_and_never_stepped() {
+        let line = Line::begin(BootId(1), local(100), at(5_000));
+        let rate = Rate::from_ppm(100);
+        // The wall clock was stepped an hour ahead: the line bends by 50 ppm, later.
+        let next = line.renewed(local(110), at(5_010 + 3_600), rate);
+        assert_eq!(next.slope_after, 50_000);
+        for secs in 110..115 {
+            assert_eq!(next.at(local(secs)), line.at(local(secs)), "both agree up to the bend");
+        }
+        assert_eq!(next.at(local(115)), at(5_015));
+        assert_eq!(next.at(local(1_115)), at(6_015) + Span::from_millis(50));
+        assert!(next.outlived(&line, local(115)) && !next.outlived(&line, local(114)));
+        // A renewal before the bend only moves the mark.
+        let again = next.renewed(local(112), at(0), rate);
+        assert_eq!((again.bend_local, again.slope_after), (next.bend_local, next.slope_after));
+        assert_eq!(again.mark.stored_at, at(5_012));
+    }
+
+    #[test]
+    fn the_mark_bounds_what_is_given_out() {
+        let line = Line::begin(BootId(1), local(0), at(0));
+        assert!(line.may_give_out(local(30)) && !line.may_give_out(local(31)));
+        assert!(!line.wants_renewal(local(15)) && line.wants_renewal(local(16)));
+    }
+
+    #[test]
+    fn time_never_goes_back_over_a_bend() {
+        let mut line = Line::begin(BootId(1), local(0), at(0));
+        let mut last = line.at(local(0));
+        for step in 1..2_000i64 {
+            let now = LocalTime::from_nanos(step * 700_000_000);
+            assert!(line.at(now) >= last);
+            last = line.at(now);
+            if line.wants_renewal(now) {
+                let wall = if step % 2 == 0 { at(-900) } else { at(90_000) };
+                line = line.renewed(now, wall, Rate::from_ppm(100));
+            }
+        }
+    }
+}
