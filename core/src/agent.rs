@@ -257,6 +257,7 @@ impl Agent {
             self.outstanding.as_ref().filter(|_| self.link.is_up()).map(|request| request.deadline),
             self.step.wake(self.outstanding.is_none(), self.link.is_up()),
             self.published.staged.filter(|_| !self.copying).map(|_| self.published.staged_from),
+            self.old_plan_ends(),
             self.start_wait,
         ];
         wakes.into_iter().flatten().min().filter(|at| *at != LocalTime::MAX).map_or(PollAt::Input, PollAt::At)
@@ -275,6 +276,11 @@ impl Agent {
     /// What the agent knows of the server's clock.
     pub fn clock(&self) -> &Enclosure {
         &self.clock
+    }
+
+    /// The timeline that its samples and its table are of.
+    pub fn timeline(&self) -> Option<TimelineId> {
+        self.timeline
     }
 
     /// The newest table that it was told.
@@ -325,6 +331,12 @@ impl Agent {
     /// Whether it serves the table's staged generation already.
     pub(crate) fn is_current(&self) -> bool {
         self.table.as_ref().is_some_and(|table| plan::same(self.config.guards, self.active, table.staged))
+    }
+
+    /// When a plan of an old line makes room for one of the new: at the end of its promise.
+    pub(crate) fn old_plan_ends(&self) -> Option<LocalTime> {
+        let waits = self.carried && self.config.mode == Mode::Prompt && self.published.staged.is_none();
+        (waits && self.staged.is_some() && self.table.is_some()).then_some(self.published.active_until)
     }
 
     /// What every input begins with: whatever its time has come for.
@@ -380,8 +392,10 @@ impl Agent {
             answered: reply.stamp.answered,
             arrived: now,
         });
-        if sampled == Sampled::Broken {
-            return self.on_clock_broken(now, effects);
+        match sampled {
+            Sampled::Broken => return self.on_clock_broken(now, effects),
+            Sampled::First | Sampled::Narrowed => self.refresh_plan(now, self.has_decided(), effects),
+            Sampled::Kept | Sampled::Impossible => {}
         }
         self.on_answer(now, reply, effects);
     }
@@ -399,6 +413,11 @@ impl Agent {
             self.publish(fenced, effects);
         }
         self.go(now, Step::Reading, effects);
+    }
+
+    /// Whether the last samples before T are in.
+    pub(crate) fn has_decided(&self) -> bool {
+        matches!(&self.step, Step::Armed(armed) if armed.decided)
     }
 
     /// Makes the plan anew and publishes it where it differs.

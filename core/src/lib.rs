@@ -20,6 +20,7 @@ pub mod session;
 pub mod settings;
 mod spread;
 mod step;
+pub mod symmetry;
 mod sync;
 pub mod table;
 pub mod time;

@@ -189,13 +189,14 @@ fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
     {
         return Some(ordinary(basis, bounds));
     }
-    if published.staged.is_none() && same(basis.guards, basis.staged, staged) {
-        // The old plan has run its course and its last generation is what is served until T.
-        let strict = basis.mode == Mode::Strict;
-        let over = published.active_until.passed(basis.now);
+    // A prompt agent's last generation is marked stale from the end of its old promise on: only
+    // then does the new plan, which marks it throughout, take over.
+    let strict = basis.mode == Mode::Strict;
+    let over = strict || published.stale || published.active_until.passed(basis.now);
+    if published.staged.is_none() && over && same(basis.guards, basis.staged, staged) {
         return Some(SwitchPlan {
             active: published.active,
-            stale: !strict && (published.stale || over),
+            stale: !strict,
             active_until: if strict { published.active_until } else { bounds.from },
             staged: Some(staged),
             staged_from: bounds.from,

@@ -76,6 +76,9 @@ impl Agent {
         if self.start_wait.is_some_and(|until| until.passed(now)) {
             self.serve_last_good(effects);
         }
+        if self.old_plan_ends().is_some_and(|end| end.passed(now)) {
+            self.refresh_plan(now, self.has_decided(), effects);
+        }
         let Some(staged) = self.published.staged else { return };
         if !self.published.staged_from.passed(now) || self.copying {
             return;

@@ -60,9 +60,8 @@ impl Agent {
         if self.refused.is_some_and(|(refused, _)| refused != staged) {
             self.refused = None;
         }
-        let decided = matches!(&self.step, Step::Armed(armed) if armed.decided);
         self.table = Some(table);
-        self.refresh_plan(now, decided, effects);
+        self.refresh_plan(now, self.has_decided(), effects);
         // Where T_k has passed for good, staged needs no timer any more.
         self.keep_house(now, effects);
     }

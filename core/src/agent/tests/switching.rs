@@ -1,0 +1,196 @@
+//! The switch: samples before T, the midpoint, the early limit, copies (Fig. 6, steps 236 to 252).
+
+use super::*;
+use crate::effect::PollAt;
+
+#[test]
+fn samples_are_taken_shortly_before_t_and_the_midpoint_is_fixed_once() {
+    let mut farm = Farm::armed(Mode::Prompt);
+    let t = farm.activation();
+    let (armed, upper) = (farm.now, farm.plan().staged_from);
+    assert!(farm.as_true(upper) > t, "the upper end, until the samples are in");
+    farm.drive(t - farm.now - MS);
+    let samples: Vec<i64> = farm.host().sent.iter().map(|(at, _)| *at).filter(|at| *at > armed).collect();
+    assert!((4..=8).contains(&samples.len()), "{samples:?}");
+    assert!(samples.iter().all(|at| (t - 60 * MS..t).contains(at)));
+    let plan = farm.plan();
+    assert_eq!(plan.active_until, plan.staged_from, "no hold in prompt");
+    let middle = farm.as_true(plan.staged_from);
+    // Both ways take 5 ms, so the middle is T, but for what the window's age costs.
+    assert!(middle.abs_diff(t) < 100_000, "{} ns off", middle - t);
+    farm.drive(SEC);
+    let record = farm.host().agent.report(LocalTime::MIN).switched.unwrap();
+    assert!(record.at.as_nanos().abs_diff(t) < 100_000 && record.epsilon < Span::from_millis(6));
+}
+
+#[test]
+fn a_strict_hold_is_as_long_as_the_round_trip() {
+    let mut farm = Farm::armed(Mode::Strict);
+    let t = farm.activation();
+    farm.drive(t - farm.now - MS);
+    let plan = farm.plan();
+    let (until, from) = (farm.as_true(plan.active_until), farm.as_true(plan.staged_from));
+    assert!(until <= t && t <= from);
+    assert!(((from - until) as u64).abs_diff(10 * MS as u64) < 200_000, "{} ns", from - until);
+}
+
+#[test]
+fn published_instants_only_ever_tighten() {
+    let mut farm = Farm::armed(Mode::Strict);
+    let mut last = farm.plan();
+    let t = farm.activation();
+    let mut tightened = 0;
+    while farm.now < t {
+        assert!(farm.step(t + SEC));
+        let plan = farm.plan();
+        if plan.staged != last.staged {
+            break;
+        }
+        assert!(plan.active_until >= last.active_until && plan.staged_from <= last.staged_from);
+        tightened += (plan != last) as u32;
+        last = plan;
+    }
+    assert!(tightened > 0);
+}
+
+#[test]
+fn a_slow_way_there_switches_late_and_within_its_epsilon() {
+    for latency in [(30 * MS, 2 * MS), (2 * MS, 30 * MS)] {
+        let mut farm = Farm::with(Mode::Prompt);
+        farm.host().latency = latency;
+        farm.drive(33 * SEC);
+        let t = farm.activation();
+        farm.drive(t - farm.now + 40 * MS);
+        let record = farm.host().agent.report(LocalTime::MIN).switched.unwrap();
+        let (at, _) = *farm.host().seen.last().unwrap();
+        assert!(at.abs_diff(t) as i64 <= record.epsilon.as_nanos(), "S8: {} ns off", at - t);
+        assert!(record.epsilon < Span::from_millis(17));
+    }
+}
+
+#[test]
+fn where_epsilon_is_over_the_early_limit_the_upper_end_stands() {
+    let mut farm = Farm::with(Mode::Prompt);
+    farm.table.settings.round_trip = Span::from_millis(150);
+    farm.host().latency = (2 * MS, 110 * MS);
+    farm.drive(33 * SEC);
+    let t = farm.activation();
+    farm.drive(t - farm.now - MS);
+    let plan = farm.plan();
+    let upper = farm.host().agent.clock().certainly_reached(farm.table.activation).unwrap();
+    assert!(farm.host().agent.clock().epsilon(plan.staged_from).unwrap() > farm.table.settings.early_limit);
+    assert!(plan.staged_from >= upper, "not switched by a bad estimate");
+}
+
+#[test]
+fn a_connection_that_comes_back_before_t_still_brings_good_samples() {
+    let mut farm = Farm::armed(Mode::Prompt);
+    farm.drive(SEC);
+    farm.disconnect(0);
+    farm.drive(SEC);
+    farm.connect(0);
+    let (t, from) = (farm.activation(), farm.now + SEC);
+    farm.drive(t - farm.now - MS);
+    assert!(farm.host().sent_since(from).len() >= 4, "{:?}", farm.host().sent_since(from));
+    let plan = farm.plan();
+    assert_eq!(plan.active_until, plan.staged_from);
+    assert!(farm.as_true(plan.staged_from).abs_diff(t) < 100_000);
+}
+
+#[test]
+fn cut_off_before_the_samples_it_switches_by_what_it_knows() {
+    let mut farm = Farm::armed(Mode::Prompt);
+    let staged = farm.table.staged;
+    farm.disconnect(0);
+    let t = farm.activation();
+    farm.drive(t - farm.now + 20 * MS);
+    assert_eq!(farm.looks(0).current(), Some(staged));
+}
+
+#[test]
+fn without_samples_the_switch_is_planned_when_it_is_armed() {
+    let mut farm = Farm::new();
+    farm.add(Config { samples: 0, ..config(Mode::Prompt) });
+    farm.drive(33 * SEC);
+    let plan = farm.plan();
+    assert_eq!(plan.active_until, plan.staged_from);
+    let from = farm.now;
+    let t = farm.activation();
+    farm.drive(t - farm.now);
+    assert_eq!(farm.host().sent_since(from).len(), 0);
+    farm.drive(30 * SEC);
+    assert!(farm.looks(0).current().is_some());
+}
+
+// Copies
+
+fn copying(takes: i64, mode: Mode) -> Farm {
+    let mut farm = Farm::new();
+    farm.add(Config { activation: Activation::Copy, ..config(mode) });
+    farm.host().copy_takes = takes;
+    farm.production = digest(2);
+    farm.drive(14 * SEC);
+    farm.production = digest(3);
+    farm.drive(4 * SEC);
+    farm
+}
+
+#[test]
+fn a_copy_begins_at_the_switch_and_holds_readers_until_it_is_whole() {
+    for mode in [Mode::Prompt, Mode::Strict] {
+        let mut farm = copying(30 * MS, mode);
+        let (t, staged) = (farm.activation(), farm.table.staged);
+        farm.drive(t - farm.now + 15 * MS);
+        assert_eq!((farm.looks(0), farm.host().agent.phase()), (Serving::Hold, Phase::Activating));
+        farm.drive(20 * MS);
+        assert_eq!(farm.looks(0), Serving::Active(staged), "{mode:?}");
+        let switched = farm.host().agent.report(LocalTime::MIN).switched.unwrap();
+        assert!(switched.held >= Span::from_millis(30), "{:?}", switched.held);
+    }
+}
+
+#[test]
+fn what_did_not_change_is_not_copied() {
+    let mut farm = copying(30 * MS, Mode::Strict);
+    farm.drive(10 * SEC);
+    farm.drive(10 * SEC);
+    let held = farm.host().agent.report(LocalTime::MIN).switched.unwrap().held;
+    assert!(held < Span::from_millis(15), "{held:?}: the pause for T only");
+}
+
+#[test]
+fn a_copy_that_takes_longer_than_the_cycle_holds_and_hurries_nobody() {
+    let mut farm = copying(12 * SEC, Mode::Prompt);
+    farm.host().latency = (10_000, 10_000);
+    let t = farm.activation();
+    farm.drive(t - farm.now + SEC);
+    assert_eq!(farm.looks(0), Serving::Hold);
+    let from = farm.now;
+    farm.drive(10 * SEC);
+    let sent = farm.host().sent_since(from).len();
+    assert!(sent < 150, "{sent} requests in 10 s of copying");
+    farm.host().copy_takes = 0;
+    farm.drive(30 * SEC);
+    assert!(farm.looks(0).current().is_some());
+}
+
+#[test]
+fn a_wake_at_any_time_does_no_harm() {
+    let mut farm = Farm::armed(Mode::Strict);
+    let end = farm.now + 25 * SEC;
+    let mut extra = 0;
+    while farm.step(end) {
+        for _ in 0..2 {
+            let before = farm.host().agent.clone();
+            farm.input(0, Agent::wake);
+            let now = farm.host().local(farm.now);
+            if let PollAt::At(at) = before.poll_at()
+                && !at.passed(now)
+            {
+                assert_eq!(farm.host().agent, before, "nothing was due");
+                extra += 1;
+            }
+        }
+    }
+    assert!(extra > 50);
+}

@@ -1,0 +1,28 @@
+//! For checkers: one agent's machine with what doesn't change its behaviour taken out, so that
+//! states that behave alike look alike. A host has no use for it.
+//!
+//! Request numbers are shifted so that the last one is zero (they are compared for equality and
+//! counted up by one only); the plan's serial and what is only reported are cleared.
+
+use crate::agent::Agent;
+use crate::ids::Incarnation;
+
+impl Agent {
+    /// The same machine in its canonical form, and by how much its request numbers were shifted:
+    /// packets in flight are to be shifted alike.
+    pub fn canonical(&self, incarnation: Incarnation) -> (Agent, u64) {
+        let mut agent = self.clone();
+        let shift = agent.last_number;
+        agent.last_number = 0;
+        if let Some(request) = &mut agent.outstanding {
+            request.number = request.number.wrapping_sub(shift);
+        }
+        agent.incarnation = incarnation;
+        agent.published.serial = 0;
+        agent.switched = None;
+        if agent.config.samples == 0 {
+            agent.last_trip = crate::time::Span::ZERO;
+        }
+        (agent, shift)
+    }
+}

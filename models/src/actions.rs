@@ -1,0 +1,284 @@
+//! Which steps the world can take from a state, in a fixed order, and what each does.
+
+use crate::configuration::{Configuration, Kind};
+use crate::world::{End, Payload, Scheduled, World};
+use downbeat_core::operator;
+use downbeat_core::serving::SwitchPlan;
+use downbeat_core::time::{ServerTime, Span};
+use downbeat_core::timeline::OldLine;
+
+/// One step.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Real time goes on.
+    Tick,
+    /// The packet at this place arrives.
+    Deliver(u8),
+    /// An agent's timer.
+    Wake(u8),
+    /// The transaction under way ends.
+    Commit,
+    /// The server starts again within the same boot of its host.
+    Continue,
+    /// The server starts again on a new line, so many ticks off the old one.
+    NewLine(i8),
+    /// A suspended reader answers.
+    Resume(u8),
+    /// An old process writes the page.
+    WriteOldPage(u8),
+    /// A fault that concerns a packet.
+    Packet(Kind, u8),
+    /// A fault that concerns an agent.
+    Agent(Kind, u8),
+    /// A fault that concerns the server; of a transaction under way, whether its write is done.
+    Server(Kind, bool),
+    /// An operation.
+    Operate(Kind),
+}
+
+const PACKET_FAULTS: [Kind; 3] = [Kind::Lose, Kind::Repeat, Kind::Delay];
+const AGENT_FAULTS: [Kind; 9] = [
+    Kind::LateTimer,
+    Kind::CrashTakesOver,
+    Kind::CrashKeepsDisk,
+    Kind::Reboot,
+    Kind::RebootLosesDisk,
+    Kind::Slow,
+    Kind::Fast,
+    Kind::Veto,
+    Kind::Suspend,
+];
+const OPERATIONS: [Kind; 8] = [
+    Kind::Edit,
+    Kind::Hold,
+    Kind::HoldUntil,
+    Kind::Unhold,
+    Kind::Settings,
+    Kind::Schedule,
+    Kind::ScheduleWithEnd,
+    Kind::Backup,
+];
+
+impl World {
+    /// All steps from here.
+    pub fn actions(&self, config: &Configuration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        // An answer on its way to an agent commutes with everything but that agent's own steps, and
+        // is taken first; to delay it is a choice of its own.
+        for (place, packet) in self.network.iter().enumerate() {
+            if self.can_arrive(packet) {
+                actions.push(Action::Deliver(place as u8));
+            }
+        }
+        for index in 0..self.hosts.len() {
+            if self.wants_wake(index) {
+                actions.push(Action::Wake(index as u8));
+            }
+            if self.hosts[index].reader.is_some() {
+                actions.push(Action::Resume(index as u8));
+            }
+            if self.hosts[index].old_page.is_some() {
+                actions.push(Action::WriteOldPage(index as u8));
+            }
+        }
+        if self.server.committing.is_some() {
+            actions.push(Action::Commit);
+        }
+        self.starts(config, &mut actions);
+        if self.now < config.horizon && !self.is_urgent(config) {
+            actions.push(Action::Tick);
+        }
+        if self.faults > 0 {
+            self.fault_actions(config, &mut actions);
+        }
+        if self.operations > 0 && self.server.up && self.server.committing.is_none() {
+            let allowed = |kind: &Kind| config.operation_kinds.has(*kind) && self.may_operate(*kind);
+            actions.extend(OPERATIONS.into_iter().filter(allowed).map(Action::Operate));
+        }
+        actions
+    }
+
+    fn starts(&self, config: &Configuration, actions: &mut Vec<Action>) {
+        if self.server.up {
+            return;
+        }
+        if config.kinds.has(Kind::ServerCrash) {
+            actions.push(Action::Continue);
+        }
+        if config.kinds.has(Kind::NewLineBehind) {
+            actions.push(Action::NewLine(-2));
+        }
+        if config.kinds.has(Kind::NewLineAhead) {
+            actions.push(Action::NewLine(2));
+        }
+    }
+
+    fn fault_actions(&self, config: &Configuration, actions: &mut Vec<Action>) {
+        for (place, packet) in self.network.iter().enumerate() {
+            for kind in PACKET_FAULTS {
+                let pointless = kind == Kind::Delay && packet.delayed;
+                if config.kinds.has(kind) && !pointless {
+                    actions.push(Action::Packet(kind, place as u8));
+                }
+            }
+            if config.kinds.has(Kind::SlowCommit)
+                && World::is_write(packet)
+                && self.can_arrive(packet)
+                && self.server.committing.is_none()
+            {
+                actions.push(Action::Packet(Kind::SlowCommit, place as u8));
+            }
+        }
+        for index in 0..self.hosts.len() {
+            for kind in AGENT_FAULTS {
+                if config.kinds.has(kind) && self.may_fail(config, kind, index) {
+                    actions.push(Action::Agent(kind, index as u8));
+                }
+            }
+        }
+        let ends = [Kind::ServerCrash, Kind::NewLineBehind, Kind::NewLineAhead];
+        if self.server.up && ends.iter().any(|kind| config.kinds.has(*kind)) {
+            actions.push(Action::Server(Kind::ServerCrash, false));
+            if self.server.committing.is_some() {
+                actions.push(Action::Server(Kind::ServerCrash, true));
+            }
+        }
+        if config.kinds.has(Kind::Restore) && self.server.backup.is_some() {
+            actions.push(Action::Server(Kind::Restore, false));
+        }
+    }
+
+    fn may_fail(&self, config: &Configuration, kind: Kind, index: usize) -> bool {
+        let host = &self.hosts[index];
+        match kind {
+            Kind::LateTimer => self.wants_wake(index),
+            Kind::Slow | Kind::Fast => {
+                host.error == 0
+                    && host.last_error.is_none_or(|last| self.now + 1 - last >= config.ticks_per_error())
+            }
+            Kind::Veto => !host.vetoes,
+            Kind::Suspend => host.reader.is_none(),
+            _ => true,
+        }
+    }
+
+    fn may_operate(&self, kind: Kind) -> bool {
+        let table = &self.server.store.table;
+        match kind {
+            Kind::Hold | Kind::HoldUntil => table.held.is_none(),
+            Kind::Unhold => table.held.is_some(),
+            Kind::Schedule | Kind::ScheduleWithEnd => self.server.store.scheduled.is_none(),
+            Kind::Backup => self.server.backup.is_none(),
+            _ => true,
+        }
+    }
+
+    /// Takes one step.
+    pub fn step(&mut self, config: &Configuration, action: Action) {
+        self.record.happened = 0;
+        match action {
+            Action::Tick => self.tick(),
+            Action::Deliver(place) => self.deliver(config, place as usize),
+            Action::Wake(index) => self.wake(config, index as usize),
+            Action::Commit => self.commit(config, true),
+            Action::Continue => self.server_continues(config),
+            Action::NewLine(shift) => {
+                let mark = self.server.mark;
+                self.server_begins_line(config, shift as i64, OldLine::MarkStored(mark));
+            }
+            Action::Resume(index) => self.judge_resumed(config, index as usize),
+            Action::WriteOldPage(index) => self.write_old_page(index as usize),
+            Action::Packet(kind, place) => self.packet_fault(kind, place as usize),
+            Action::Agent(kind, index) => self.agent_fault(config, kind, index as usize),
+            Action::Server(Kind::Restore, _) => {
+                self.faults -= 1;
+                self.server_restored(config, 0);
+            }
+            Action::Server(_, committed) => {
+                self.faults -= 1;
+                self.server_ends(config, committed);
+            }
+            Action::Operate(kind) => self.operate(config, kind),
+        }
+        self.observe(config);
+    }
+
+    fn packet_fault(&mut self, kind: Kind, place: usize) {
+        self.faults -= 1;
+        match kind {
+            Kind::Lose => {
+                self.network.remove(place);
+            }
+            Kind::Repeat => {
+                let mut copy = self.network[place].clone();
+                copy.delayed = true;
+                self.network.push(copy);
+            }
+            Kind::SlowCommit => self.serve_slowly(place),
+            _ => self.network[place].delayed = true,
+        }
+    }
+
+    fn agent_fault(&mut self, config: &Configuration, kind: Kind, index: usize) {
+        self.faults -= 1;
+        match kind {
+            Kind::LateTimer => self.hosts[index].late = true,
+            Kind::CrashTakesOver => self.crash(config, index, End::TakesOver),
+            Kind::CrashKeepsDisk => self.crash(config, index, End::KeepsDisk),
+            Kind::Reboot => self.crash(config, index, End::Reboots),
+            Kind::RebootLosesDisk => self.crash(config, index, End::RebootsEmpty),
+            Kind::Slow => self.hosts[index].error = -1,
+            Kind::Fast => self.hosts[index].error = 1,
+            Kind::Veto => self.hosts[index].vetoes = true,
+            _ => self.suspend_reader(index),
+        }
+    }
+
+    fn write_old_page(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        if let Some(page) = host.old_page.take() {
+            host.page = SwitchPlan { serial: host.page.serial + 1, ..page };
+        }
+    }
+
+    fn operate(&mut self, config: &Configuration, kind: Kind) {
+        self.operations -= 1;
+        let now = self.server_now();
+        let tick = Span::from_nanos(1);
+        let store = &mut self.server.store;
+        let in_one = |ticks: i64| now + tick.times(ticks);
+        match kind {
+            Kind::Edit => store.production += 1,
+            Kind::Hold => store.table = operator::hold(&store.table, None, now, config.guards).expect("no end"),
+            Kind::HoldUntil => {
+                let until = Some(now + store.table.limits.max_hold);
+                store.table = operator::hold(&store.table, until, now, config.guards).expect("within the limit");
+            }
+            Kind::Unhold => store.table = operator::unhold(&store.table),
+            Kind::Settings => {
+                let current = store.table.settings;
+                let changed =
+                    downbeat_core::settings::Settings { interval: current.interval + tick, ..current };
+                store.table = operator::change_settings(&store.table, changed).expect("good settings");
+            }
+            Kind::Schedule => {
+                store.scheduled = Some(Scheduled { effective: in_one(4), expires: None });
+            }
+            Kind::ScheduleWithEnd => {
+                store.scheduled = Some(Scheduled { effective: in_one(1), expires: Some(in_one(6)) });
+            }
+            _ => self.server.backup = Some(store.clone()),
+        }
+        self.record_operation();
+    }
+
+    /// Whether a packet is for an agent.
+    pub fn is_answer(&self, place: usize) -> bool {
+        matches!(self.network[place].payload, Payload::Answer(..))
+    }
+
+    /// The server's time after which a promise that was given is surely over, for recovery.
+    pub fn next_instant_of_line(&self) -> ServerTime {
+        self.server.store.table.activation
+    }
+}

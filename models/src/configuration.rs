@@ -1,0 +1,207 @@
+//! What a run of the checker explores: how many agents, which settings, which faults, how far.
+
+use downbeat_core::guard::Guards;
+use downbeat_core::serving::{Activation, Mode};
+use downbeat_core::settings::{Limits, Settings};
+use downbeat_core::time::{Rate, Span};
+
+/// Kinds of faults, operations and other choices that a run may make.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A message is lost.
+    Lose,
+    /// A message is repeated: the copy may arrive at any later time.
+    Repeat,
+    /// A message takes longer than no time at all, without bound.
+    Delay,
+    /// An agent's timers are late by a tick.
+    LateTimer,
+    /// An agent's process ends and is started again; it takes over its page.
+    CrashTakesOver,
+    /// An agent's process ends and is started again without its page, but with its disk.
+    CrashKeepsDisk,
+    /// The host of an agent is started again: another boot, its clock begins anew; the disk stays.
+    Reboot,
+    /// The same without its disk.
+    RebootLosesDisk,
+    /// A transaction lasts: others that would write wait.
+    SlowCommit,
+    /// The server's process ends, within the same boot of its host.
+    ServerCrash,
+    /// The server comes back on a new line that is behind the old one.
+    NewLineBehind,
+    /// The server comes back on a new line that is ahead of the old one.
+    NewLineAhead,
+    /// The server's store is replaced by a backup.
+    Restore,
+    /// A local clock misses a tick.
+    Slow,
+    /// A local clock gains a tick.
+    Fast,
+    /// An agent's host won't take a generation.
+    Veto,
+    /// A reader loads the plan and is suspended before it looks at the clock.
+    Suspend,
+    /// Production is edited.
+    Edit,
+    /// The farm is held without an end.
+    Hold,
+    /// The farm is held until some time.
+    HoldUntil,
+    /// A hold is ended.
+    Unhold,
+    /// Settings are changed.
+    Settings,
+    /// A scheduled record is entered.
+    Schedule,
+    /// A scheduled record with an end is entered.
+    ScheduleWithEnd,
+    /// A backup of the store is made.
+    Backup,
+    /// An old process of an agent writes the page once more.
+    OldWriter,
+}
+
+/// A set of kinds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Kinds(u32);
+
+impl Kinds {
+    /// These kinds.
+    pub const fn of(kinds: &[Kind]) -> Kinds {
+        let mut bits = 0;
+        let mut index = 0;
+        while index < kinds.len() {
+            bits |= 1 << kinds[index] as u8;
+            index += 1;
+        }
+        Kinds(bits)
+    }
+    /// Whether a kind is in the set.
+    pub const fn has(self, kind: Kind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+    /// Both sets.
+    pub const fn and(self, other: Kinds) -> Kinds {
+        Kinds(self.0 | other.0)
+    }
+}
+
+/// A rule broken outside of core: in a host, a reader, or a server's network side.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Twist {
+    /// A server remembers r and s with an answer, and sends them again with the new echo.
+    RememberedTimes,
+    /// A server remembers the timeline id with an answer.
+    RememberedTimeline,
+    /// A server grants the lock while another grant is live.
+    SecondGrant,
+    /// A server forgets that a lease ends.
+    EternalLock,
+    /// A reader looks at the clock, then loads the plan.
+    LookThenLoad,
+    /// Instants from one plan, generations from the next.
+    MixedPlan,
+    /// A reader keeps a plan from an earlier read without looking at its version.
+    KeptPlan,
+    /// An old, paused process writes the page after a new one took over.
+    TwoWriters,
+    /// The incarnation is a counter that a lost disk sets back; numbers begin again.
+    SameIncarnation,
+    /// A restore uses the timeline's id again.
+    LineIdAgain,
+    /// A server with a clock that it only estimates stamps the wrong ends of its enclosure.
+    InnerEnds,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// For people.
+    pub name: &'static str,
+    /// The mode of each agent.
+    pub modes: &'static [Mode],
+    /// How the agents switch.
+    pub activation: Activation,
+    /// All, or all but one.
+    pub guards: Guards,
+    /// A rule broken outside of core.
+    pub twist: Option<Twist>,
+    /// The farm's settings, in ticks.
+    pub settings: Settings,
+    /// The farm's limits, in ticks.
+    pub limits: Limits,
+    /// The last tick.
+    pub horizon: i64,
+    /// How many faults there may be.
+    pub faults: u8,
+    /// Which faults.
+    pub kinds: Kinds,
+    /// How many operations there may be.
+    pub operations: u8,
+    /// Which operations.
+    pub operation_kinds: Kinds,
+    /// Every message may take one tick without its being a fault.
+    pub slow_network: bool,
+    /// Objects have two parts.
+    pub two_parts: bool,
+    /// Samples before T.
+    pub samples: u8,
+    /// ρ and ρ_s; a clock gains or misses at most one tick in 1/ρ.
+    pub rate: Rate,
+    /// The server's own uncertainty about its clock, in ticks (several servers over one database).
+    pub server_epsilon: i64,
+    /// Whether recovery (R1) is tried from every state.
+    pub recovery: bool,
+}
+
+/// One tick of the model.
+pub const fn ticks(ticks: i64) -> Span {
+    Span::from_nanos(ticks)
+}
+
+/// The usual settings of a model: a lease and a lead of two ticks, a cycle of `interval`.
+pub const fn settings(interval: i64) -> Settings {
+    Settings {
+        interval: ticks(interval),
+        lead: ticks(2),
+        lease: ticks(2),
+        round_trip: ticks(0),
+        retrieve: ticks(0),
+        stagger: ticks(0),
+        early_limit: ticks(1),
+        sample_window: ticks(0),
+    }
+}
+
+impl Configuration {
+    /// A farm of these agents without faults.
+    pub const fn new(name: &'static str, modes: &'static [Mode]) -> Configuration {
+        Configuration {
+            name,
+            modes,
+            activation: Activation::Switch,
+            guards: Guards::ALL,
+            twist: None,
+            settings: settings(7),
+            limits: Limits { max_interval: ticks(8), max_lead: ticks(2), max_hold: ticks(3) },
+            horizon: 16,
+            faults: 0,
+            kinds: Kinds::of(&[]),
+            operations: 0,
+            operation_kinds: Kinds::of(&[]),
+            slow_network: false,
+            two_parts: false,
+            samples: 0,
+            rate: Rate::ZERO,
+            server_epsilon: 0,
+            recovery: true,
+        }
+    }
+
+    /// Ticks in which a clock gains or misses at most one.
+    pub fn ticks_per_error(&self) -> i64 {
+        1_000_000_000 / (self.rate.as_ppb() as i64).max(1)
+    }
+}

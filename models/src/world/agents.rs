@@ -1,0 +1,199 @@
+//! The hosts of the model's agents: they carry effects out as a real host would, keep content, and
+//! end in the ways in which processes and machines end.
+
+use super::{Content, Host, Payload, Reader, World, agent_config};
+use crate::configuration::{Configuration, Twist};
+use downbeat_core::agent::{Agent, Start};
+use downbeat_core::effect::{Effect, Effects, Event, Verified};
+use downbeat_core::ids::{BootId, Generation};
+use downbeat_core::message::{ToAgent, Veto, Welcome};
+use downbeat_core::serving::{Serving, SwitchPlan, serving};
+use downbeat_core::time::LocalTime;
+
+/// How an agent's life ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum End {
+    /// Its process: the next one takes over the page.
+    TakesOver,
+    /// Its process, and the page with it; the disk stays.
+    KeepsDisk,
+    /// Its host: the clock begins anew, a page of the old boot is found.
+    Reboots,
+    /// Its host, and its disk.
+    RebootsEmpty,
+}
+
+impl World {
+    /// An agent connects and is welcomed, where there is a server.
+    pub(crate) fn connect(&mut self, config: &Configuration, index: usize) {
+        let now = self.local_now(index);
+        let effects = self.hosts[index].agent.connected(now);
+        self.carry_out(config, index, effects, None);
+    }
+
+    /// An agent's timer.
+    pub fn wake(&mut self, config: &Configuration, index: usize) {
+        let now = self.local_now(index);
+        let effects = self.hosts[index].agent.wake(now);
+        self.carry_out(config, index, effects, None);
+    }
+
+    /// Carries effects out, and whatever they bring about in turn.
+    pub(crate) fn carry_out(
+        &mut self,
+        config: &Configuration,
+        index: usize,
+        effects: Effects,
+        content: Option<Content>,
+    ) {
+        let now = self.local_now(index);
+        for effect in effects {
+            let more = match effect {
+                Effect::Hello => self.welcome(index, now),
+                Effect::Send(request) => {
+                    self.send(index, Payload::Request(request));
+                    Effects::new()
+                }
+                Effect::Publish(plan) => {
+                    self.hosts[index].page = plan;
+                    Effects::new()
+                }
+                Effect::Begin { .. } => {
+                    self.hosts[index].incoming.clear();
+                    Effects::new()
+                }
+                Effect::Keep { .. } => {
+                    self.hosts[index].incoming.extend(content);
+                    Effects::new()
+                }
+                Effect::Verify { target } => {
+                    let found = self.verify(config, index, target);
+                    self.hosts[index].agent.verified(now, found)
+                }
+                Effect::Copy { .. } => self.hosts[index].agent.copied(now),
+                Effect::Event(event) => {
+                    if event == Event::ClockBroken {
+                        self.record.clock_broken = true;
+                    }
+                    Effects::new()
+                }
+            };
+            self.carry_out(config, index, more, None);
+        }
+        let host = &mut self.hosts[index];
+        let agent = &host.agent;
+        host.held.retain(|(digest, _)| agent.keeps(Generation { epoch: 0, digest: *digest }));
+    }
+
+    fn welcome(&mut self, index: usize, now: LocalTime) -> Effects {
+        if !self.server.up {
+            return Effects::new();
+        }
+        let host = &mut self.hosts[index];
+        let welcome = Welcome {
+            incarnation: host.agent.incarnation(),
+            version: downbeat_core::message::VERSION,
+            timeline: self.lines.last().expect("there is always a line").id,
+            server_rate: downbeat_core::time::Rate::ZERO,
+            limits: self.server.store.table.limits,
+            may_lock: true,
+        };
+        host.agent.receive(now, &ToAgent::Welcome(welcome))
+    }
+
+    fn verify(&mut self, config: &Configuration, index: usize, target: Generation) -> Verified {
+        let host = &mut self.hosts[index];
+        if host.vetoes {
+            host.vetoes = false;
+            return Verified::Vetoed(Veto::Invalid);
+        }
+        let wanted = if config.two_parts { 2 } else { 1 };
+        let whole = host.incoming.len() == wanted
+            && host.incoming.iter().all(|part| part.digest() == target.digest);
+        let parts = [host.incoming.first(), host.incoming.last()].map(|part| part.copied().unwrap_or_default());
+        host.incoming.clear();
+        if whole || !config.guards.on(downbeat_core::guard::Guard::WholeGeneration) {
+            host.held.retain(|(digest, _)| *digest != target.digest);
+            host.held.push((target.digest, parts));
+            host.held.sort();
+        }
+        if whole { Verified::Whole } else { Verified::Mismatch }
+    }
+
+    /// An agent's life ends, and the next begins at once.
+    pub fn crash(&mut self, config: &Configuration, index: usize, end: End) {
+        let again = World::twisted(config, Twist::SameIncarnation);
+        let incarnation = if again { self.hosts[index].agent.incarnation() } else { self.incarnation() };
+        let old = self.hosts[index].clone();
+        let reboots = matches!(end, End::Reboots | End::RebootsEmpty);
+        // A clock that begins anew after a boot; not at zero, so that all local times are positive.
+        let offset = if reboots { 500 - self.now } else { old.offset };
+        let boot = if reboots { BootId(old.boot.0 + 100) } else { old.boot };
+        let last_good =
+            serving_generation(&old, self.local_now(index)).filter(|_| end != End::RebootsEmpty);
+        let start = Start {
+            incarnation,
+            boot,
+            now: LocalTime::from_nanos(self.now + offset),
+            page: Some(old.page).filter(|_| matches!(end, End::TakesOver | End::Reboots)),
+            last_good,
+        };
+        let agent = Agent::new(agent_config(config, index), start);
+        let page = *agent.plan();
+        let paused = World::twisted(config, Twist::TwoWriters) && end == End::TakesOver;
+        self.hosts[index] = Host {
+            page,
+            agent,
+            offset,
+            boot,
+            late: false,
+            old_page: Some(old.page).filter(|_| paused),
+            held: if end == End::RebootsEmpty { Vec::new() } else { old.held },
+            incoming: Vec::new(),
+            reader: None,
+            vetoes: false,
+            last_error: old.last_error,
+            error: 0,
+        };
+        let host = &mut self.hosts[index];
+        let agent = &host.agent;
+        host.held.retain(|(digest, _)| agent.keeps(Generation { epoch: 0, digest: *digest }));
+        self.record.started(index, end == End::TakesOver);
+        self.connect(config, index);
+    }
+
+    /// A reader loads the plan and is suspended.
+    pub fn suspend_reader(&mut self, index: usize) {
+        let floor = self.record.seen[index];
+        let host = &mut self.hosts[index];
+        host.reader = Some(Reader { plan: host.page, began: self.now, floor });
+    }
+
+    /// The suspended reader looks at the clock and answers; what it got, and at which real time of
+    /// its look.
+    pub fn resume_reader(&mut self, config: &Configuration, index: usize) -> Option<(Serving, i64, u64)> {
+        let reader = self.hosts[index].reader.take()?;
+        let page = self.hosts[index].page;
+        let floor = reader.floor;
+        Some(match config.twist {
+            Some(Twist::LookThenLoad) => {
+                let look = LocalTime::from_nanos(reader.began + self.hosts[index].offset);
+                (serving(&page, look), reader.began, floor)
+            }
+            Some(Twist::MixedPlan) => {
+                let mixed = SwitchPlan { active: page.active, staged: page.staged, ..reader.plan };
+                (serving(&mixed, self.local_now(index)), self.now, floor)
+            }
+            // A new read, which should have looked at the version of the plan.
+            Some(Twist::KeptPlan) => {
+                (serving(&reader.plan, self.local_now(index)), self.now, self.record.seen[index])
+            }
+            _ => (serving(&reader.plan, self.local_now(index)), self.now, floor),
+        })
+    }
+}
+
+/// What the host kept on its disk: the generation that readers got last.
+fn serving_generation(host: &Host, now: LocalTime) -> Option<Generation> {
+    serving(&host.page, now).generation().or(host.page.active)
+}
