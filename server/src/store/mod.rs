@@ -1,0 +1,220 @@
+//! Where a farm's content, table and clock are kept: the [`Store`] trait, and the embedded
+//! implementation in [`sqlite`].
+//!
+//! A store makes no decision about epochs, times, locks or promises. It holds the row while core's
+//! pure functions decide, answers their questions about content ([`StoreFacts`]) from the same
+//! transaction, and carries out what they decided, or nothing. Calls block; a later layer puts
+//! them on a thread. Several stores may be open on one database, in one process or several.
+//!
+//! `PROTOCOL.md` §3, §4, §7 and §8 say what must hold, `FORMATS.md` ("production", "history") what
+//! the tables are.
+
+mod error;
+mod record;
+pub mod sqlite;
+
+pub use error::StoreError;
+pub use record::{Applied, Change, Edit, Kept, Pair, Rest, Scheduled, Upkeep};
+pub use sqlite::SqliteStore;
+
+use downbeat_core::ids::{Digest, Epoch, Name, TimelineId};
+use downbeat_core::message::ObjectRef;
+use downbeat_core::object::ManifestEntry;
+use downbeat_core::server::{Effect, Facts, Verdict};
+use downbeat_core::settings::SettingsError;
+use downbeat_core::table::SyncTable;
+use downbeat_core::time::ServerTime;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+
+/// Generations that a new farm keeps readable, the staged one included (FORMATS "defaults").
+pub const GENERATIONS_KEPT: u64 = 3;
+
+/// What core's functions may ask of content; answered from the transaction that holds the row.
+pub struct StoreFacts<'a>(&'a dyn Facts);
+
+impl Facts for StoreFacts<'_> {
+    fn first_due(&self, at_or_after: ServerTime) -> Option<ServerTime> {
+        self.0.first_due(at_or_after)
+    }
+    fn verdict(&self, activation: ServerTime) -> Verdict {
+        self.0.verdict(activation)
+    }
+}
+
+/// What a transition decided.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Step<R> {
+    /// The table from now on; where it equals the one given, nothing is written.
+    pub table: SyncTable,
+    /// What happens to the content with it.
+    pub effect: Effect,
+    /// For the caller, given out after the commit only.
+    pub reply: R,
+}
+
+/// A farm's data: production, generations, table and clock. In every method an error means that
+/// nothing was changed, and a return means that it is on the disk.
+///
+/// Families: farms and tables (`farms` … `transact`), the clock (`clock` … `begin_line`), production
+/// (`apply` … `mark_all_changed`), generations (`generations` … `pending`), upkeep.
+pub trait Store: Send + Sized {
+    /// The names of all farms, ascending.
+    fn farms(&mut self) -> Result<Vec<Name>, StoreError>;
+
+    /// Makes a farm: `initial` becomes its production and that its epoch 1, in one transaction.
+    /// `make` is given the content's digest, one reading of `clock` and the facts (core's
+    /// `SyncTable::new_farm`).
+    fn create_farm(
+        &mut self,
+        farm: &Name,
+        initial: &[Edit],
+        clock: impl FnOnce() -> ServerTime,
+        make: impl FnOnce(Digest, ServerTime, &StoreFacts<'_>) -> Result<SyncTable, SettingsError>,
+    ) -> Result<SyncTable, StoreError>;
+
+    /// The table as last committed; waits for nobody.
+    fn table(&mut self, farm: &Name) -> Result<SyncTable, StoreError>;
+
+    /// Looks at table and facts of one snapshot; waits for nobody, writes nothing.
+    fn read<R>(
+        &mut self,
+        farm: &Name,
+        look: impl FnOnce(&SyncTable, &StoreFacts<'_>) -> R,
+    ) -> Result<R, StoreError>;
+
+    /// One transition of the protocol (PROTOCOL §3, §4): holds the row, then reads `clock`, then
+    /// lets `decide` run core's function, then writes the table and carries out the effect, all in
+    /// one transaction. The generation that is promoted is exactly the one that the facts' verdict
+    /// was about. An unchanged table with no effect writes nothing.
+    fn transact<R>(
+        &mut self,
+        farm: &Name,
+        clock: impl FnOnce() -> ServerTime,
+        decide: impl FnOnce(&SyncTable, ServerTime, &StoreFacts<'_>) -> Step<R>,
+    ) -> Result<R, StoreError>;
+
+    /// The clock's row: the timeline, and what was stored with it (PROTOCOL §8).
+    fn clock<C: DeserializeOwned>(&mut self) -> Result<Option<(TimelineId, C)>, StoreError>;
+
+    /// Stores the clock of the line in force (a new mark).
+    ///
+    /// # Errors
+    /// [`StoreError::OtherLine`] where the row names another line.
+    fn put_clock<C: Serialize>(&mut self, timeline: TimelineId, clock: &C) -> Result<(), StoreError>;
+
+    /// Goes over to a new line: its clock with its first mark, and the table of every farm as
+    /// `over` makes it (core's `timeline::begin_line`), in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherLine`] where the clock's row or any table no longer names the line that
+    /// was left (`None`: there was no clock yet).
+    fn begin_line<C: Serialize>(
+        &mut self,
+        left: Option<TimelineId>,
+        line: TimelineId,
+        clock: &C,
+        over: impl FnMut(&SyncTable) -> SyncTable,
+    ) -> Result<(), StoreError>;
+
+    /// Applies edits in order, in one transaction: they are staged together or not at all.
+    fn apply(&mut self, farm: &Name, edits: &[Edit]) -> Result<Applied, StoreError>;
+
+    /// Writes the records of one dataset, in one transaction. Memory doesn't grow with `rows`.
+    fn import(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        rows: impl Iterator<Item = Pair>,
+        rest: Rest,
+    ) -> Result<Applied, StoreError>;
+
+    /// The unscheduled value of a key in production.
+    fn get(&mut self, farm: &Name, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Unscheduled records of production whose keys begin with `prefix`, ascending, from after a key
+    /// on, at most `limit`.
+    fn list(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError>;
+
+    /// Datasets that have records in production or scheduled ones, ascending.
+    fn datasets(&mut self, farm: &Name) -> Result<Vec<Name>, StoreError>;
+
+    /// Scheduled records that are not over at `from`, ascending by `effective_at`, dataset and key,
+    /// at most `limit`.
+    fn scheduled(
+        &mut self,
+        farm: &Name,
+        from: ServerTime,
+        limit: usize,
+    ) -> Result<Vec<Scheduled>, StoreError>;
+
+    /// Marks every key as changed, so that the next promotion compares all of production with what
+    /// is staged. For after a repair by hand; returns how many keys there are.
+    fn mark_all_changed(&mut self, farm: &Name) -> Result<u64, StoreError>;
+
+    /// The generations that can be read, ascending.
+    fn generations(&mut self, farm: &Name) -> Result<Vec<Kept>, StoreError>;
+
+    /// The manifest of a generation, ascending by name.
+    fn manifest(&mut self, farm: &Name, epoch: Epoch) -> Result<Vec<ManifestEntry>, StoreError>;
+
+    /// The value of a key in a generation.
+    fn get_at(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        dataset: &Name,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Visits the records of a generation, ascending by dataset and key; of some datasets, or of all
+    /// where none is named. An error of the visitor ends it.
+    fn records_at(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        datasets: &[Name],
+        visit: &mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// Writes a generation as a snapshot object and gives its name and length; of some datasets, or
+    /// of all where none is named.
+    fn snapshot(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        datasets: &[Name],
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<ObjectRef, StoreError>;
+
+    /// What differs between two generations, ascending by dataset and key, at most `limit`.
+    fn diff(&mut self, farm: &Name, from: Epoch, to: Epoch, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// What a promotion at `activation` would change in what is staged, at most `limit`. Waits for
+    /// nobody.
+    fn pending(
+        &mut self,
+        farm: &Name,
+        activation: ServerTime,
+        limit: usize,
+    ) -> Result<Vec<Change>, StoreError>;
+
+    /// How many generations are kept readable, the staged one included, from the next upkeep on.
+    ///
+    /// # Errors
+    /// [`StoreError::TooFewKept`] below 2.
+    fn set_generations_kept(&mut self, farm: &Name, kept: u64) -> Result<(), StoreError>;
+
+    /// Builds the index of what was promoted, and folds what is no longer kept. To be called after
+    /// each promotion, outside of it; nothing but speed and space depends on it.
+    fn maintain(&mut self, farm: &Name) -> Result<Upkeep, StoreError>;
+}

@@ -1,0 +1,113 @@
+//! What callers and stores tell each other of content: edits, scheduled records, changes,
+//! generations. Plain data; what a store does with it is in the trait's doc.
+
+use downbeat_core::ids::{Epoch, Generation, Name};
+use downbeat_core::time::ServerTime;
+
+/// One edit of production. All edits of one call are staged together or not at all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Edit {
+    /// Sets the value of a key.
+    Put {
+        /// The dataset; made by its first record.
+        dataset: Name,
+        /// At most `KEY_MAX` bytes.
+        key: Vec<u8>,
+        /// At most `VALUE_MAX` bytes.
+        value: Vec<u8>,
+    },
+    /// Takes a key away. Nothing happens where it isn't there.
+    Delete {
+        /// The dataset.
+        dataset: Name,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Enters a scheduled record, in place of one with the same key and `effective_at`.
+    Schedule(Scheduled),
+    /// Takes a scheduled record away. Nothing happens where it isn't there.
+    Unschedule {
+        /// The dataset.
+        dataset: Name,
+        /// The key.
+        key: Vec<u8>,
+        /// From when on it would have counted.
+        effective_at: ServerTime,
+    },
+}
+
+/// A scheduled record (PROTOCOL §7): at T its key shows it where it has the greatest
+/// `effective_at` ≤ T of those that are not expired at T.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Scheduled {
+    /// The dataset.
+    pub dataset: Name,
+    /// The key.
+    pub key: Vec<u8>,
+    /// From when on it counts, by the farm's timeline.
+    pub effective_at: ServerTime,
+    /// From when on it counts no longer.
+    pub expires_at: Option<ServerTime>,
+    /// The value; `None` hides the key.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What became of the records of one call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// New or with another value than before.
+    pub written: u64,
+    /// Taken away.
+    pub deleted: u64,
+    /// As they were already (or not there to be deleted): nothing will be staged for them.
+    pub unchanged: u64,
+}
+
+/// What an import does with the records of its dataset that it doesn't name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// They stay.
+    Keep,
+    /// They are deleted: the dataset becomes exactly what is imported.
+    Delete,
+}
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// A key whose value differs between two states.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The dataset.
+    pub dataset: Name,
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its value before; `None` where it wasn't there.
+    pub before: Option<Vec<u8>>,
+    /// Its value after; `None` where it isn't there any more.
+    pub after: Option<Vec<u8>>,
+}
+
+/// A generation that can be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// Its epoch and digest.
+    pub generation: Generation,
+    /// The instant at which its scheduled records were looked at.
+    pub as_of: ServerTime,
+    /// Records in which it differs from the one before it.
+    pub changes: u64,
+    /// Records that it has.
+    pub records: u64,
+}
+
+/// What a round of upkeep did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Upkeep {
+    /// Log rows that were taken into the index.
+    pub indexed: u64,
+    /// Log rows that no kept generation shows, deleted.
+    pub folded: u64,
+    /// The oldest generation that can be read from now on.
+    pub oldest: Epoch,
+}

@@ -1,0 +1,185 @@
+//! Reading generations: manifest, records in order, objects, differences (FORMATS "history").
+
+use super::*;
+use downbeat_core::content::DatasetSum;
+use downbeat_core::ids::Generation;
+use downbeat_core::object::Writer;
+use std::collections::BTreeMap;
+
+pub(super) fn generations(connection: &Connection, farm: &Name) -> Result<Vec<Kept>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT epoch, digest, as_of, changes,
+            (SELECT total(count) FROM generation_dataset d WHERE d.farm = g.farm AND d.epoch = g.epoch)
+         FROM generation g WHERE farm = ?1 ORDER BY epoch",
+    )?;
+    let mut rows = statement.query([farm.as_str()])?;
+    let mut kept = Vec::new();
+    while let Some(row) = rows.next()? {
+        kept.push(Kept {
+            generation: Generation { epoch: unsigned(row.get(0)?), digest: digest_of(row.get(1)?)? },
+            as_of: ServerTime::from_nanos(row.get(2)?),
+            changes: unsigned(row.get(3)?),
+            records: row.get::<_, f64>(4)? as u64,
+        });
+    }
+    Ok(kept)
+}
+
+/// The farm's row and the generation, where it can be read.
+pub(super) fn kept(
+    connection: &Connection,
+    farm: &Name,
+    epoch: Epoch,
+) -> Result<(FarmRow, Generation), StoreError> {
+    let row = FarmRow::load(connection, farm)?;
+    let mut statement =
+        connection.prepare_cached("SELECT digest FROM generation WHERE farm = ?1 AND epoch = ?2")?;
+    let digest: Option<Vec<u8>> =
+        statement.query_row(params![farm.as_str(), signed(epoch)], |row| row.get(0)).optional()?;
+    match digest {
+        Some(digest) => Ok((row, Generation { epoch, digest: digest_of(digest)? })),
+        None => {
+            let mut oldest = connection
+                .prepare_cached("SELECT coalesce(min(epoch), 0) FROM generation WHERE farm = ?1")?;
+            let oldest = unsigned(oldest.query_row([farm.as_str()], |row| row.get(0))?);
+            Err(StoreError::NotKept { epoch, oldest, newest: row.staged })
+        }
+    }
+}
+
+/// The sums of a generation's datasets; empty for epoch 0, before the first.
+pub(super) fn sums(
+    connection: &Connection,
+    farm: &Name,
+    epoch: Epoch,
+) -> Result<BTreeMap<Name, DatasetSum>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT dataset, sum, count FROM generation_dataset WHERE farm = ?1 AND epoch = ?2",
+    )?;
+    let mut rows = statement.query(params![farm.as_str(), signed(epoch)])?;
+    let mut sums = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let sum = DatasetSum { sum: digest_of(row.get(1)?)?.0, count: unsigned(row.get(2)?) };
+        sums.insert(name_of(row.get(0)?)?, sum);
+    }
+    Ok(sums)
+}
+
+pub(super) fn manifest(
+    connection: &Connection,
+    farm: &Name,
+    epoch: Epoch,
+) -> Result<Vec<ManifestEntry>, StoreError> {
+    let sums = sums(connection, farm, epoch)?;
+    Ok(sums.into_iter().map(|(dataset, sum)| ManifestEntry { dataset, sum }).collect())
+}
+
+/// Records of a generation in an index that is complete: in the order of the index, nothing sorted.
+pub(super) const FROM_INDEX: &str = "
+    SELECT i.key, l.value FROM record_index i CROSS JOIN record_log l
+        ON l.farm = i.farm AND l.epoch = i.epoch AND l.dataset = i.dataset AND l.key = i.key
+    WHERE i.farm = ?1 AND i.dataset = ?2 AND l.value IS NOT NULL AND i.epoch = (
+        SELECT max(j.epoch) FROM record_index j
+        WHERE j.farm = i.farm AND j.dataset = i.dataset AND j.key = i.key AND j.epoch <= ?3)
+    ORDER BY i.key";
+
+/// The same where the log has epochs, after ?4, that the index may not have.
+const FROM_INDEX_AND_LOG: &str = "
+    SELECT k.key, l.value FROM (
+        SELECT key, max(epoch) AS epoch FROM (
+            SELECT key, epoch FROM record_index WHERE farm = ?1 AND dataset = ?2 AND epoch <= ?3
+            UNION ALL
+            SELECT l.key, l.epoch FROM generation g CROSS JOIN record_log l
+                ON l.farm = g.farm AND l.epoch = g.epoch
+            WHERE g.farm = ?1 AND g.epoch > ?4 AND g.epoch <= ?3 AND l.dataset = ?2)
+        GROUP BY key) k CROSS JOIN record_log l
+        ON l.farm = ?1 AND l.epoch = k.epoch AND l.dataset = ?2 AND l.key = k.key
+    WHERE l.value IS NOT NULL ORDER BY k.key";
+
+/// Visits records, ascending by dataset and key.
+pub(super) fn records(
+    connection: &Connection,
+    farm: &FarmRow,
+    epoch: Epoch,
+    datasets: &[Name],
+    visit: &mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let indexed = farm.indexed_to >= epoch;
+    let mut statement = connection.prepare_cached(if indexed { FROM_INDEX } else { FROM_INDEX_AND_LOG })?;
+    for dataset in sums(connection, &farm.name, epoch)?.keys() {
+        if !datasets.is_empty() && !datasets.contains(dataset) {
+            continue;
+        }
+        let (name, to) = (dataset.as_str(), signed(epoch));
+        let mut rows = if indexed {
+            statement.query(params![farm.name(), name, to])?
+        } else {
+            statement.query(params![farm.name(), name, to, signed(farm.indexed_to)])?
+        };
+        while let Some(row) = rows.next()? {
+            let blob = |column| row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from);
+            visit(dataset, blob(0)?, blob(1)?)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn snapshot(
+    connection: &Connection,
+    farm: &Name,
+    epoch: Epoch,
+    datasets: &[Name],
+    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<ObjectRef, StoreError> {
+    let (farm, target) = kept(connection, farm, epoch)?;
+    let manifest = manifest(connection, &farm.name, epoch)?;
+    let failed = std::cell::RefCell::new(None);
+    let broken = || failed.borrow_mut().take().map_or(Ok(()), |error| Err(StoreError::Sink(error)));
+    let mut writer = Writer::new(None, target, &manifest, |bytes: &[u8]| {
+        if failed.borrow().is_none()
+            && let Err(error) = sink(bytes)
+        {
+            *failed.borrow_mut() = Some(error);
+        }
+    })?;
+    let mut current: Option<Name> = None;
+    records(connection, &farm, epoch, datasets, &mut |dataset, key, value| {
+        broken()?;
+        if current.as_ref() != Some(dataset) {
+            writer.dataset(dataset)?;
+            current = Some(dataset.clone());
+        }
+        Ok(writer.put(key, value)?)
+    })?;
+    let object = writer.finish()?;
+    broken()?;
+    Ok(object)
+}
+
+pub(super) fn diff(
+    connection: &Connection,
+    farm: &Name,
+    from: Epoch,
+    to: Epoch,
+    limit: usize,
+) -> Result<Vec<Change>, StoreError> {
+    kept(connection, farm, from)?;
+    let (farm, _) = kept(connection, farm, to)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT dataset, key FROM record_log WHERE farm = ?1 AND epoch > ?2 AND epoch <= ?3
+         ORDER BY dataset, key",
+    )?;
+    let log = Log::new(connection, &farm)?;
+    let mut rows = statement.query(params![farm.name(), signed(from.min(to)), signed(from.max(to))])?;
+    let mut changes = Vec::new();
+    while let Some(row) = rows.next()?.filter(|_| changes.len() < limit) {
+        let dataset = name_of(row.get(0)?)?;
+        let key: Vec<u8> = row.get(1)?;
+        let before = log.value_at(from, &dataset, &key)?;
+        let after = log.value_at(to, &dataset, &key)?;
+        if before != after {
+            changes.push(Change { dataset, key, before, after });
+        }
+    }
+    Ok(changes)
+}

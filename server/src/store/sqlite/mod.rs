@@ -1,0 +1,360 @@
+//! The embedded store: one SQLite file for any number of farms.
+//!
+//! Here are the connection and the small helpers that all parts use; the parts are
+//! - `schema`: versions and migrations,
+//! - `table`: the synchronization table, the clock, and the transaction of a transition,
+//! - `candidate`: what the next generation would be, and its promotion,
+//! - `production`: edits,
+//! - `history`: reading generations,
+//! - `upkeep`: the index of the log, and folding.
+//!
+//! Writers wait for each other for [`BUSY_TIMEOUT`]; readers wait for nobody (WAL). A commit is on
+//! the disk before the call returns (`synchronous = FULL`), and what a killed process left undone is
+//! rolled back when the file is opened next.
+
+mod candidate;
+mod history;
+mod production;
+mod schema;
+mod table;
+mod upkeep;
+
+use super::*;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a call waits for another connection's transaction.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A store in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+}
+
+impl SqliteStore {
+    /// Opens a database, makes it where the file doesn't exist, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`], [`StoreError::NotOurs`], [`StoreError::Damaged`], and what the
+    /// disk says; the file is as it was.
+    pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        schema::prepare(&mut connection)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(SqliteStore { connection })
+    }
+
+    /// A transaction that holds the database for writing from its start.
+    fn write(&mut self) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
+    /// A snapshot for reading.
+    fn snapshot_of_all(&mut self) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.connection.transaction_with_behavior(TransactionBehavior::Deferred)?)
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        use rusqlite::ErrorCode::*;
+        let rusqlite::Error::SqliteFailure(failure, message) = &error else {
+            return StoreError::Database(error.to_string());
+        };
+        let what = message.clone().unwrap_or_else(|| failure.to_string());
+        match failure.code {
+            DiskFull => StoreError::Full,
+            DatabaseBusy | DatabaseLocked => StoreError::Busy,
+            ReadOnly | PermissionDenied => StoreError::ReadOnly,
+            DatabaseCorrupt | NotADatabase => StoreError::Damaged(what),
+            SystemIoFailure | CannotOpen => StoreError::Io(what),
+            ConstraintViolation => StoreError::Refused(what),
+            _ => StoreError::Database(what),
+        }
+    }
+}
+
+/// A farm's row, and what is staged, as of one transaction.
+#[derive(Clone, Debug)]
+struct FarmRow {
+    name: Name,
+    generations_kept: u64,
+    indexed_to: Epoch,
+    folded_to: Epoch,
+    /// The staged epoch k; 0 while the farm is being made.
+    staged: Epoch,
+    /// The instant at which the scheduled records of k were looked at.
+    as_of: ServerTime,
+}
+
+impl FarmRow {
+    fn load(connection: &Connection, farm: &Name) -> Result<FarmRow, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT f.generations_kept, f.indexed_to, f.folded_to, g.epoch, g.as_of
+             FROM farm f LEFT JOIN generation g ON g.farm = f.name
+             WHERE f.name = ?1 ORDER BY g.epoch DESC LIMIT 1",
+        )?;
+        let row = statement.query_row([farm.as_str()], |row| {
+            Ok(FarmRow {
+                name: farm.clone(),
+                generations_kept: unsigned(row.get(0)?),
+                indexed_to: unsigned(row.get(1)?),
+                folded_to: unsigned(row.get(2)?),
+                staged: unsigned(row.get::<_, Option<i64>>(3)?.unwrap_or(0)),
+                as_of: ServerTime::from_nanos(row.get::<_, Option<i64>>(4)?.unwrap_or(i64::MIN)),
+            })
+        });
+        row.optional()?.ok_or_else(|| StoreError::NoFarm(farm.clone()))
+    }
+
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+/// An epoch or a count as SQL has it. None gets near 2⁶³.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn name_of(text: String) -> Result<Name, StoreError> {
+    Name::new(&text).map_err(|error| StoreError::Damaged(format!("the name {text:?}: {error}")))
+}
+
+fn digest_of(bytes: Vec<u8>) -> Result<Digest, StoreError> {
+    let bytes = <[u8; 32]>::try_from(bytes);
+    Ok(Digest(bytes.map_err(|_| StoreError::Damaged("a digest hasn't 32 bytes".into()))?))
+}
+
+/// Key and value as they are written: text where the bytes are text, so that a person's SQL finds
+/// them by text; a blob otherwise.
+fn as_text_or_blob(bytes: &[u8]) -> rusqlite::types::ToSqlOutput<'_> {
+    use rusqlite::types::{ToSqlOutput, ValueRef};
+    let is_text = !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok();
+    ToSqlOutput::Borrowed(if is_text { ValueRef::Text(bytes) } else { ValueRef::Blob(bytes) })
+}
+
+/// The last values of keys in the log.
+struct Log<'c> {
+    connection: &'c Connection,
+    farm: &'c FarmRow,
+    /// Epochs that the index doesn't have yet, descending; usually none.
+    recent: Vec<Epoch>,
+}
+
+impl<'c> Log<'c> {
+    fn new(connection: &'c Connection, farm: &'c FarmRow) -> Result<Log<'c>, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT epoch FROM generation WHERE farm = ?1 AND epoch > ?2 AND changes > 0 ORDER BY epoch DESC",
+        )?;
+        let recent = statement
+            .query_map(params![farm.name(), signed(farm.indexed_to)], |row| Ok(unsigned(row.get(0)?)))?
+            .collect::<Result<_, _>>()?;
+        Ok(Log { connection, farm, recent })
+    }
+
+    /// The value of a key at an epoch: that of its last row up to it.
+    fn value_at(&self, epoch: Epoch, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = |row: &Row<'_>| row.get::<_, Option<Vec<u8>>>(0);
+        let mut recent = self.connection.prepare_cached(
+            "SELECT value FROM record_log WHERE farm = ?1 AND epoch = ?2 AND dataset = ?3 AND key = ?4",
+        )?;
+        for at in self.recent.iter().filter(|at| **at <= epoch) {
+            let row = recent
+                .query_row(params![self.farm.name(), signed(*at), dataset.as_str(), key], value)
+                .optional()?;
+            if let Some(value) = row {
+                return Ok(value);
+            }
+        }
+        let mut indexed = self.connection.prepare_cached(
+            "SELECT l.value FROM record_index i CROSS JOIN record_log l
+                ON l.farm = i.farm AND l.epoch = i.epoch AND l.dataset = i.dataset AND l.key = i.key
+             WHERE i.farm = ?1 AND i.dataset = ?2 AND i.key = ?3 AND i.epoch <= ?4
+             ORDER BY i.epoch DESC LIMIT 1",
+        )?;
+        let row = indexed
+            .query_row(params![self.farm.name(), dataset.as_str(), key, signed(epoch)], value)
+            .optional()?;
+        Ok(row.flatten())
+    }
+}
+
+/// The trait's methods, each in the file of its part.
+impl Store for SqliteStore {
+    fn farms(&mut self) -> Result<Vec<Name>, StoreError> {
+        table::farms(&self.connection)
+    }
+    fn create_farm(
+        &mut self,
+        farm: &Name,
+        initial: &[Edit],
+        clock: impl FnOnce() -> ServerTime,
+        make: impl FnOnce(Digest, ServerTime, &StoreFacts<'_>) -> Result<SyncTable, SettingsError>,
+    ) -> Result<SyncTable, StoreError> {
+        table::create_farm(self, farm, initial, clock, make)
+    }
+    fn table(&mut self, farm: &Name) -> Result<SyncTable, StoreError> {
+        table::load(&self.connection, farm)
+    }
+    fn read<R>(
+        &mut self,
+        farm: &Name,
+        look: impl FnOnce(&SyncTable, &StoreFacts<'_>) -> R,
+    ) -> Result<R, StoreError> {
+        table::read(self, farm, look)
+    }
+    fn transact<R>(
+        &mut self,
+        farm: &Name,
+        clock: impl FnOnce() -> ServerTime,
+        decide: impl FnOnce(&SyncTable, ServerTime, &StoreFacts<'_>) -> Step<R>,
+    ) -> Result<R, StoreError> {
+        table::transact(self, farm, clock, decide)
+    }
+    fn clock<C: DeserializeOwned>(&mut self) -> Result<Option<(TimelineId, C)>, StoreError> {
+        table::clock(&self.connection)
+    }
+    fn put_clock<C: Serialize>(&mut self, timeline: TimelineId, clock: &C) -> Result<(), StoreError> {
+        table::put_clock(&self.connection, timeline, clock)
+    }
+    fn begin_line<C: Serialize>(
+        &mut self,
+        left: Option<TimelineId>,
+        line: TimelineId,
+        clock: &C,
+        over: impl FnMut(&SyncTable) -> SyncTable,
+    ) -> Result<(), StoreError> {
+        table::begin_line(self, left, line, clock, over)
+    }
+    fn apply(&mut self, farm: &Name, edits: &[Edit]) -> Result<Applied, StoreError> {
+        let transaction = self.write()?;
+        FarmRow::load(&transaction, farm)?;
+        let applied = production::apply(&transaction, farm, edits)?;
+        transaction.commit()?;
+        Ok(applied)
+    }
+    fn import(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        rows: impl Iterator<Item = Pair>,
+        rest: Rest,
+    ) -> Result<Applied, StoreError> {
+        let transaction = self.write()?;
+        FarmRow::load(&transaction, farm)?;
+        let applied = production::import(&transaction, farm, dataset, rows, rest)?;
+        transaction.commit()?;
+        Ok(applied)
+    }
+    fn get(&mut self, farm: &Name, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        FarmRow::load(&snapshot, farm)?;
+        production::value(&snapshot, farm, dataset, key)
+    }
+    fn list(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        FarmRow::load(&snapshot, farm)?;
+        production::list(&snapshot, farm, dataset, prefix, after, limit)
+    }
+    fn datasets(&mut self, farm: &Name) -> Result<Vec<Name>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        FarmRow::load(&snapshot, farm)?;
+        production::datasets(&snapshot, farm)
+    }
+    fn scheduled(
+        &mut self,
+        farm: &Name,
+        from: ServerTime,
+        limit: usize,
+    ) -> Result<Vec<Scheduled>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        FarmRow::load(&snapshot, farm)?;
+        production::scheduled(&snapshot, farm, from, limit)
+    }
+    fn mark_all_changed(&mut self, farm: &Name) -> Result<u64, StoreError> {
+        let transaction = self.write()?;
+        FarmRow::load(&transaction, farm)?;
+        let marked = production::mark_all_changed(&transaction, farm)?;
+        transaction.commit()?;
+        Ok(marked)
+    }
+    fn generations(&mut self, farm: &Name) -> Result<Vec<Kept>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        FarmRow::load(&snapshot, farm)?;
+        history::generations(&snapshot, farm)
+    }
+    fn manifest(&mut self, farm: &Name, epoch: Epoch) -> Result<Vec<ManifestEntry>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        history::kept(&snapshot, farm, epoch)?;
+        history::manifest(&snapshot, farm, epoch)
+    }
+    fn get_at(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        dataset: &Name,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        let (row, _) = history::kept(&snapshot, farm, epoch)?;
+        Log::new(&snapshot, &row)?.value_at(epoch, dataset, key)
+    }
+    fn records_at(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        datasets: &[Name],
+        visit: &mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        let (row, _) = history::kept(&snapshot, farm, epoch)?;
+        history::records(&snapshot, &row, epoch, datasets, visit)
+    }
+    fn snapshot(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        datasets: &[Name],
+        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<ObjectRef, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        history::snapshot(&snapshot, farm, epoch, datasets, sink)
+    }
+    fn diff(&mut self, farm: &Name, from: Epoch, to: Epoch, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        history::diff(&snapshot, farm, from, to, limit)
+    }
+    fn pending(
+        &mut self,
+        farm: &Name,
+        activation: ServerTime,
+        limit: usize,
+    ) -> Result<Vec<Change>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        candidate::pending(&snapshot, farm, activation, limit)
+    }
+    fn set_generations_kept(&mut self, farm: &Name, kept: u64) -> Result<(), StoreError> {
+        upkeep::set_generations_kept(&self.connection, farm, kept)
+    }
+    fn maintain(&mut self, farm: &Name) -> Result<Upkeep, StoreError> {
+        upkeep::maintain(self, farm)
+    }
+}
+
+#[cfg(test)]
+mod tests;
