@@ -72,8 +72,8 @@ pub fn encode<T: Serialize>(message: &T, buffer: &mut [u8]) -> Result<usize, Enc
     let checksum = CRC.checksum(&packed[..checked]).to_le_bytes();
     packed[checked..checked + CRC_LEN].copy_from_slice(&checksum);
 
-    let len = cobs::try_encode(&packed[..checked + CRC_LEN], buffer)
-        .map_err(|_| EncodeError::BufferTooSmall)?;
+    let len =
+        cobs::try_encode(&packed[..checked + CRC_LEN], buffer).map_err(|_| EncodeError::BufferTooSmall)?;
     // The delimiter fits only where all before it did: `try_encode` alone may count a byte too many.
     *buffer.get_mut(len).ok_or(EncodeError::BufferTooSmall)? = 0;
     Ok(len + 1)

@@ -97,8 +97,11 @@ fn request_body() -> impl Strategy<Value = RequestBody> {
         (generation(), of(generation()), any::<bool>()).prop_map(|(target, have, snapshots_only)| {
             RequestBody::Route { target, have, snapshots_only }
         }),
-        (digest(), any::<u64>(), any::<u16>())
-            .prop_map(|(object, offset, len)| RequestBody::Fetch { object, offset, len }),
+        (digest(), any::<u64>(), any::<u16>()).prop_map(|(object, offset, len)| RequestBody::Fetch {
+            object,
+            offset,
+            len
+        }),
         report().prop_map(RequestBody::Report),
     ]
 }
@@ -175,19 +178,17 @@ fn to_agent() -> impl Strategy<Value = ToAgent<u16>> {
             let server_rate = Rate::from_ppb(ppb);
             ToAgent::Welcome(Welcome { incarnation, version, timeline, server_rate, limits, may_lock })
         });
-    let reply = (incarnation(), any::<u64>(), stamp, reply_body()).prop_map(
-        |(incarnation, number, stamp, body)| ToAgent::Reply(Reply { incarnation, number, stamp, body }),
-    );
+    let reply =
+        (incarnation(), any::<u64>(), stamp, reply_body()).prop_map(|(incarnation, number, stamp, body)| {
+            ToAgent::Reply(Reply { incarnation, number, stamp, body })
+        });
     let error = (incarnation(), code).prop_map(|(incarnation, code)| ToAgent::Error { incarnation, code });
     prop_oneof![1 => welcome, 8 => reply, 1 => error]
 }
 
 /// Bytes of a fetch: noise, or long runs with few zeros, where stuffing has its edges.
 fn content() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        vec(any::<u8>(), FETCH_MAX),
-        vec(prop_oneof![400 => Just(1u8), 1 => Just(0u8)], FETCH_MAX),
-    ]
+    prop_oneof![vec(any::<u8>(), FETCH_MAX), vec(prop_oneof![400 => Just(1u8), 1 => Just(0u8)], FETCH_MAX),]
 }
 
 fn framed<T: Serialize>(message: &T) -> Vec<u8> {

@@ -92,9 +92,7 @@ fn requests() -> Vec<(String, RequestBody)> {
         ("fetch".into(), RequestBody::Fetch { object: OBJECT, offset: 65_536, len: 768 }),
     ];
     use Phase::*;
-    for phase in
-        [Greeting, Reading, Locking, Advancing, Retrieving, Armed, Activating, Current, Waiting]
-    {
+    for phase in [Greeting, Reading, Locking, Advancing, Retrieving, Armed, Activating, Current, Waiting] {
         bodies.push((format!("report/{phase:?}"), RequestBody::Report(Report { phase, ..report() })));
     }
     for veto in [Veto::TooLarge, Veto::Invalid, Veto::Storage] {
@@ -270,8 +268,8 @@ fn every_variant_has_a_vector() {
     variants.sort_unstable();
     variants.dedup();
     let mut all = [
-        "hello", "read", "lock", "advance", "unlock", "route", "fetch", "report", "welcome", "error", "table",
-        "granted", "not-due", "busy", "advanced", "refused", "unlocked", "bytes", "gone", "noted",
+        "hello", "read", "lock", "advance", "unlock", "route", "fetch", "report", "welcome", "error",
+        "table", "granted", "not-due", "busy", "advanced", "refused", "unlocked", "bytes", "gone", "noted",
     ];
     all.sort_unstable();
     assert_eq!(variants, all);

@@ -1,0 +1,128 @@
+//! The read path (DESIGN §2; items 200 and 202 of Fig. 2, as readers see them): the one published
+//! [`SwitchPlan`] of an agent, for one writer and any number of readers, none of which ever waits.
+//!
+//! What a plan says of a read is in `serving`; how the words become one atomic value is in
+//! [`words`], which plan is published is decided in `plan`. Handles to the generations that a plan
+//! names, and waiting out a hold, are the host's.
+
+use crate::serving::{Serving, SwitchPlan, serving};
+use crate::sync::{AtomicBool, Ordering};
+use crate::time::LocalTime;
+use core::ops::Deref;
+use words::WordCell;
+
+mod layout;
+pub mod words;
+
+pub use layout::PLAN_WORDS;
+
+/// The published plan. Written through the one [`PlanWriter`], read through [`PlanReader`]s; both
+/// hold it as the host likes: by reference, in an `Arc`, in a static.
+pub struct PlanCell {
+    words: WordCell<PLAN_WORDS>,
+    /// Whether a [`PlanWriter`] exists.
+    claimed: AtomicBool,
+}
+
+impl PlanCell {
+    /// A cell that holds this plan as version 0.
+    pub fn new(plan: &SwitchPlan) -> PlanCell {
+        PlanCell { words: WordCell::new(&plan.to_words()), claimed: AtomicBool::new(false) }
+    }
+
+    /// The version of the published plan: one atomic load. It rises by one with each publish, and
+    /// wraps after four billion; unlike the plan's serial it is this cell's alone.
+    pub fn version(&self) -> u32 {
+        self.words.version()
+    }
+
+    /// The published plan and its version; `None` where two publishes began meanwhile.
+    pub fn try_load(&self) -> Option<(u32, SwitchPlan)> {
+        let (version, words) = self.words.try_load()?;
+        Some((version, SwitchPlan::from_words(&words)?))
+    }
+
+    /// The published plan and its version. Never waits for the writer: see [`WordCell::load`].
+    pub fn load(&self) -> (u32, SwitchPlan) {
+        loop {
+            // Only plans are ever published here, so the words always are one.
+            let (version, words) = self.words.load();
+            if let Some(plan) = SwitchPlan::from_words(&words) {
+                return (version, plan);
+            }
+        }
+    }
+}
+
+/// The one writer of a cell (PROTOCOL §6: a plan has one writer for its life). Dropped, it makes
+/// room for another.
+pub struct PlanWriter<C: Deref<Target = PlanCell>> {
+    cell: C,
+}
+
+impl<C: Deref<Target = PlanCell>> PlanWriter<C> {
+    /// The writer of this cell, or `None` where there is one already.
+    pub fn new(cell: C) -> Option<PlanWriter<C>> {
+        // Acquire: what the writer before has stored is seen by this one.
+        let claimed = cell.claimed.swap(true, Ordering::Acquire);
+        (!claimed).then(|| PlanWriter { cell })
+    }
+
+    /// Publishes a plan and returns its version. Readers get it, whole, from their next look on;
+    /// if this thread dies meanwhile, they keep the plan before.
+    pub fn publish(&mut self, plan: &SwitchPlan) -> u32 {
+        self.cell.words.publish(&plan.to_words())
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &PlanCell {
+        &self.cell
+    }
+}
+
+impl<C: Deref<Target = PlanCell>> Drop for PlanWriter<C> {
+    fn drop(&mut self) {
+        self.cell.claimed.store(false, Ordering::Release);
+    }
+}
+
+/// One reader's handle, with a copy of the plan of its own: while no plan is published a look at
+/// the plan is one atomic load. Cloned for each thread.
+#[derive(Clone)]
+pub struct PlanReader<C: Deref<Target = PlanCell>> {
+    cell: C,
+    version: u32,
+    plan: SwitchPlan,
+}
+
+impl<C: Deref<Target = PlanCell>> PlanReader<C> {
+    /// A reader of this cell.
+    pub fn new(cell: C) -> PlanReader<C> {
+        let (version, plan) = cell.load();
+        PlanReader { cell, version, plan }
+    }
+
+    /// What a read gets now (Fig. 6, step 252; S7, S9): loads the plan, or sees that its version is
+    /// unchanged, *then* asks `now` for the agent's local time, then answers by [`serving`]. `now`
+    /// is called exactly once, and is the instant of the read.
+    pub fn look(&mut self, now: impl FnOnce() -> LocalTime) -> Serving {
+        if cfg!(downbeat_bug = "clock_first") {
+            let now = now();
+            return serving(self.plan(), now);
+        }
+        let plan = self.plan();
+        serving(plan, now())
+    }
+
+    /// The published plan, as of this call.
+    pub fn plan(&mut self) -> &SwitchPlan {
+        if self.cell.version() != self.version && !cfg!(downbeat_bug = "kept_plan") {
+            (self.version, self.plan) = self.cell.load();
+        }
+        &self.plan
+    }
+}
+
+// The checker's atomics live in its models only.
+#[cfg(all(test, not(downbeat_loom)))]
+mod tests;

@@ -1,0 +1,239 @@
+//! Every interleaving (and every order of memory that loom knows) of the read path, one claim a
+//! test. Run by `.ci/loom`, which also seeds ordering bugs and demands that each makes this file
+//! fail. Bounds: two readers, one writer, two publishes; preemptions as written at each test. The
+//! words are few where two publishes overlap, since each word multiplies the executions; whole
+//! plans (31 words) are read where there is one publish. All together under half a minute.
+#![cfg(downbeat_loom)]
+
+use downbeat_core::cell::words::WordCell;
+use downbeat_core::cell::{PlanCell, PlanReader, PlanWriter};
+use downbeat_core::ids::{BootId, Digest, Generation};
+use downbeat_core::serving::{Activation, Mode, Serving, SwitchPlan};
+use downbeat_core::time::LocalTime;
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::thread;
+use std::mem::ManuallyDrop;
+
+/// Words of a small cell.
+const N: usize = 2;
+/// Stores of a whole publish of a small cell.
+const STORES: usize = N + 3;
+
+/// `preemptions` is the most that an execution has; `None` means all of them are tried.
+fn model(preemptions: Option<usize>, claim: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.max_branches = 5_000;
+    builder.check(claim);
+}
+
+/// The value of a version: all words differ from those of every other version.
+fn value(version: u32) -> [u32; N] {
+    [10 + version, 20 + version]
+}
+
+/// Whole values only, and never an older one than before.
+struct Witness(u32);
+impl Witness {
+    fn saw(&mut self, loaded: Option<(u32, [u32; N])>) {
+        if let Some((version, words)) = loaded {
+            assert_eq!(words, value(version), "half a value");
+            assert!(version >= self.0, "version {version} after {}", self.0);
+            self.0 = version;
+        }
+    }
+}
+
+fn read_against_two_publishes(readers: usize, reads: usize, preemptions: Option<usize>) {
+    model(preemptions, move || {
+        let cell = Arc::new(WordCell::new(&value(0)));
+        let threads: Vec<_> = (0..readers)
+            .map(|_| {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || {
+                    let mut witness = Witness(0);
+                    (0..reads).for_each(|_| witness.saw(cell.try_load()));
+                })
+            })
+            .collect();
+        assert_eq!(cell.publish(&value(1)), 1);
+        assert_eq!(cell.publish(&value(2)), 2);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(cell.try_load(), Some((2, value(2))));
+    });
+}
+
+/// S5, S9 for readers: one reader, one read, every execution without a bound.
+#[test]
+fn no_reader_sees_half_a_value() {
+    read_against_two_publishes(1, 1, None);
+}
+
+/// S9: what one reader sees never goes back; at most three preemptions.
+#[test]
+fn no_reader_goes_back() {
+    read_against_two_publishes(1, 2, None);
+}
+
+/// Two readers at once; at most two preemptions.
+#[test]
+fn two_readers_see_whole_values() {
+    read_against_two_publishes(2, 1, Some(3));
+}
+
+/// Readers never wait: one publish, however it interleaves, never makes a load fail.
+#[test]
+fn a_load_succeeds_beside_one_publish() {
+    model(None, || {
+        let cell = Arc::new(WordCell::new(&value(0)));
+        let reader = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || {
+                let (version, words) = cell.try_load().expect("one publish disturbed a reader");
+                assert_eq!(words, value(version));
+            })
+        };
+        cell.publish(&value(1));
+        reader.join().unwrap();
+    });
+}
+
+/// Even two publishes make `load` only read again: it always comes back; at most three preemptions.
+#[test]
+fn a_load_comes_back_beside_two_publishes() {
+    model(Some(3), || {
+        let cell = Arc::new(WordCell::new(&value(0)));
+        let reader = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || Witness(0).saw(Some(cell.load())))
+        };
+        cell.publish(&value(1));
+        cell.publish(&value(2));
+        reader.join().unwrap();
+    });
+}
+
+/// A writer that dies between two stores leaves readers with the value before, then and later, and
+/// the writer that comes after it isn't disturbed.
+#[test]
+fn a_writer_that_dies_leaves_the_value_before() {
+    for stores in 0..STORES {
+        model(None, move || {
+            let cell = Arc::new(WordCell::new(&value(0)));
+            let writer = {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || cell.publish_and_die(&value(9), stores))
+            };
+            assert_eq!(cell.try_load(), Some((0, value(0))), "dead after {stores} stores");
+            writer.join().unwrap();
+            assert_eq!(cell.try_load(), Some((0, value(0))), "dead after {stores} stores");
+
+            let next = {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || cell.publish(&value(1)))
+            };
+            let (version, words) = cell.try_load().expect("one publish disturbed a reader");
+            assert_eq!(words, value(version));
+            assert_eq!(next.join().unwrap(), 1);
+            assert_eq!(cell.try_load(), Some((1, value(1))));
+        });
+    }
+}
+
+const OLD: Generation = Generation { epoch: 4, digest: Digest([4; 32]) };
+const NEW: Generation = Generation { epoch: 5, digest: Digest([5; 32]) };
+/// T, by the reader's clock.
+const SWITCH: i64 = 10;
+
+fn at(nanos: u32) -> LocalTime {
+    LocalTime::from_nanos(nanos.into())
+}
+
+/// Before T the old generation, from T on the new one.
+fn before_the_switch() -> SwitchPlan {
+    SwitchPlan {
+        active: Some(OLD),
+        active_until: LocalTime::from_nanos(SWITCH),
+        staged: Some(NEW),
+        staged_from: LocalTime::from_nanos(SWITCH),
+        staged_until: at(30),
+        ..SwitchPlan::nothing(BootId(1), Mode::Strict, Activation::Switch)
+    }
+}
+
+/// The plan that follows, published after T: the new generation is the active one.
+fn after_the_switch() -> SwitchPlan {
+    SwitchPlan {
+        serial: 1,
+        active: Some(NEW),
+        active_until: at(30),
+        staged: None,
+        staged_from: LocalTime::MAX,
+        ..before_the_switch()
+    }
+}
+
+/// The writer is left as it is: where a claim falls, loom unwinds the other threads, and a drop that
+/// touches an atomic there never ends.
+fn publish(cell: &PlanCell) {
+    ManuallyDrop::new(PlanWriter::new(cell).unwrap()).publish(&after_the_switch());
+}
+
+/// S7: a reader loads the plan and *then* looks at the clock. The other way round the plan that
+/// follows T would justify the new generation at an instant before it.
+#[test]
+fn a_look_is_true_at_its_instant() {
+    model(None, || {
+        let cell = Arc::new(PlanCell::new(&before_the_switch()));
+        let clock = Arc::new(AtomicU32::new(5));
+        let reader = {
+            let (cell, clock) = (Arc::clone(&cell), Arc::clone(&clock));
+            thread::spawn(move || {
+                let mut now = LocalTime::MIN;
+                let serving = PlanReader::new(&*cell).look(|| {
+                    now = at(clock.load(Ordering::Relaxed));
+                    now
+                });
+                let live = if LocalTime::from_nanos(SWITCH).passed(now) { NEW } else { OLD };
+                assert_eq!(serving.current(), Some(live), "{serving:?} at {now:?}");
+            })
+        };
+        // A clock is one value for all: what a thread has seen, a later one sees too.
+        clock.store(20, Ordering::Release);
+        publish(&cell);
+        reader.join().unwrap();
+    });
+}
+
+/// S9 across the readers of an agent: what one has seen, another that hears of it sees too; at most
+/// three preemptions.
+#[test]
+fn no_reader_goes_back_behind_another() {
+    model(Some(3), || {
+        let first_plan = SwitchPlan { staged: None, ..before_the_switch() };
+        let cell = Arc::new(PlanCell::new(&first_plan));
+        let told = Arc::new(AtomicU32::new(0));
+        let mut second = PlanReader::new(&*cell);
+        let first = {
+            let (cell, told) = (Arc::clone(&cell), Arc::clone(&told));
+            thread::spawn(move || {
+                if PlanReader::new(&*cell).look(|| at(5)) == Serving::Active(NEW) {
+                    told.store(1, Ordering::Release);
+                }
+            })
+        };
+        let writer = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || {
+                publish(&cell);
+            })
+        };
+        let heard = told.load(Ordering::Acquire) == 1;
+        let seen = second.look(|| at(5));
+        assert!(!heard || seen == Serving::Active(NEW), "went back behind another reader");
+        first.join().unwrap();
+        writer.join().unwrap();
+    });
+}
