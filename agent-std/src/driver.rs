@@ -1,0 +1,236 @@
+//! The driver: next input, hand it to core's machine, carry out what it asks for, wait until it
+//! wants to be woken. Bounded work per turn: one read of at most a few frames.
+//!
+//! How effects are carried out is in `effects`. No decision about epochs, times, locks or promises
+//! is made here; a late timer delays nothing that readers see, because activation is a comparison.
+
+use crate::clock::{Clock, SecondSource, wall_nanos};
+use crate::content::Shelf;
+use crate::effects::Cause;
+use crate::filling::Filling;
+use crate::line::{BackOff, Line, Link, LinkEvent, never};
+use crate::status::{Board, What};
+use crate::worker::{Job, Outcome};
+use downbeat_core::agent::Agent;
+use downbeat_core::cell::{PlanCell, PlanWriter};
+use downbeat_core::effect::PollAt;
+use downbeat_core::frame::Receiver;
+use downbeat_core::ids::Generation;
+use downbeat_core::message::{Hello, Reply, ReplyBody, ToAgent};
+use downbeat_core::time::{LocalTime, Span};
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc as channel, oneshot};
+use tokio::time::{Instant, sleep};
+
+/// The longest sleep: the second source is looked at as often.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// Bytes read in one turn.
+const READ_MAX: usize = 4_096;
+/// Two looks at one clock that are further apart than this say nothing about another one between.
+const SAME_MOMENT: Span = Span::from_millis(10);
+/// How long the last messages may take.
+const DRAIN_LIMIT: Duration = Duration::from_millis(200);
+
+/// Everything that one agent is made of, but its readers.
+pub(crate) struct Driver {
+    pub(crate) agent: Agent,
+    pub(crate) clock: Clock,
+    pub(crate) board: Arc<Board>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) plan: PlanWriter<Arc<PlanCell>>,
+    pub(crate) hello: Hello,
+    pub(crate) server: String,
+    /// The longest object that is taken, in bytes.
+    pub(crate) content_limit: u64,
+    /// Whether there is a disk.
+    pub(crate) keeps_raw: bool,
+    pub(crate) link: Link,
+    pub(crate) back_off: BackOff,
+    /// How long a server may leave requests unanswered before the connection is made anew.
+    pub(crate) silence_limit: Duration,
+    pub(crate) filling: Option<Filling>,
+    /// The number of the newest verification; the outcome of another one is used for nothing.
+    pub(crate) verification: u64,
+    pub(crate) last_good: Option<Generation>,
+    pub(crate) copied: bool,
+    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) outcomes: channel::UnboundedReceiver<Outcome>,
+    pub(crate) stop: oneshot::Receiver<()>,
+    /// `None` where a checker took it away.
+    pub(crate) second_source: Option<SecondSource>,
+    pub(crate) last_now: LocalTime,
+    pub(crate) receiver: Option<Box<Receiver>>,
+}
+
+enum Input {
+    Wake,
+    Link(LinkEvent),
+    Outcome(Outcome),
+    Stop,
+}
+
+impl Driver {
+    /// Runs the agent until its handle stops it or is dropped.
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.next_input().await {
+                Input::Wake => self.on_wake(),
+                Input::Link(event) => self.on_link(event),
+                Input::Outcome(outcome) => self.on_outcome(outcome),
+                Input::Stop => return self.on_stop().await,
+            }
+            self.finish_turn();
+        }
+    }
+
+    async fn next_input(&mut self) -> Input {
+        let wait = match self.agent.poll_at() {
+            PollAt::At(at) => self.clock.sleep_until(at, self.clock.now()).min(LONGEST_SLEEP),
+            PollAt::Input => LONGEST_SLEEP,
+        };
+        tokio::select! {
+            biased;
+            event = self.link.event() => Input::Link(event),
+            outcome = self.outcomes.recv() => match outcome {
+                Some(outcome) => Input::Outcome(outcome),
+                None => never().await,
+            },
+            _ = &mut self.stop => Input::Stop,
+            // Never zero: a machine that wants to be woken again at once doesn't take the whole core.
+            () = sleep(wait.max(Duration::from_micros(1))) => Input::Wake,
+        }
+    }
+
+    /// The local time of an input. Where the clock broke, the machine is told so before anything
+    /// else: what was asked before the jump is then not taken for a sample.
+    pub(crate) fn input_time(&mut self) -> LocalTime {
+        let now = self.clock.now();
+        let Some(source) = &mut self.second_source else { return now };
+        let wall = wall_nanos();
+        let same_moment = self.clock.now() - now <= SAME_MOMENT;
+        let went_back = now < self.last_now;
+        self.last_now = now;
+        if went_back || (same_moment && source.jumped(now, wall)) {
+            self.board.tell(now, What::ClockJumped);
+            let effects = self.agent.clock_broke(now);
+            self.carry_out(now, effects, &Cause::default());
+        }
+        now
+    }
+
+    fn on_wake(&mut self) {
+        let now = self.input_time();
+        let effects = self.agent.wake(now);
+        self.carry_out(now, effects, &Cause::default());
+        if let Link::Up(line) = &self.link
+            && line.silent_since.is_some_and(|since| since.elapsed() > self.silence_limit)
+        {
+            self.lost(io::Error::new(io::ErrorKind::TimedOut, "the server no longer answers"));
+        }
+    }
+
+    fn on_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Dial => self.link = Link::dial(self.server.clone()),
+            LinkEvent::Dialed(Ok(stream)) => self.on_connected(stream),
+            LinkEvent::Dialed(Err(error)) | LinkEvent::Ready(Err(error)) => self.lost(error),
+            LinkEvent::Ready(Ok(ready)) => {
+                let Link::Up(line) = &mut self.link else { return };
+                let flushed = if ready.is_writable() { line.flush() } else { Ok(()) };
+                if let Err(error) = flushed.and_then(|()| self.read()) {
+                    self.lost(error);
+                }
+            }
+        }
+    }
+
+    fn on_connected(&mut self, stream: TcpStream) {
+        let now = self.input_time();
+        self.link = Link::Up(Line::new(stream));
+        self.receiver = Some(Box::default());
+        self.board.tell(now, What::Connected);
+        let effects = self.agent.connected(now);
+        self.carry_out(now, effects, &Cause::default());
+    }
+
+    /// The connection is gone, or none could be made.
+    fn lost(&mut self, error: io::Error) {
+        let now = self.input_time();
+        let was_up = matches!(self.link, Link::Up(_));
+        self.link = Link::Down { until: Instant::now() + self.back_off.next() };
+        self.board.tell(now, What::Disconnected(error.to_string()));
+        if was_up {
+            let effects = self.agent.disconnected(now);
+            self.carry_out(now, effects, &Cause::default());
+        }
+    }
+
+    /// Takes what has arrived, frame by frame.
+    fn read(&mut self) -> io::Result<()> {
+        let Link::Up(line) = &mut self.link else { return Ok(()) };
+        let mut buffer = [0; READ_MAX];
+        let Some(len) = line.read(&mut buffer)? else { return Ok(()) };
+        // As early as can be: all of it has arrived by now.
+        let now = self.input_time();
+        let mut rest = buffer.get(..len).unwrap_or_default();
+        let Some(mut receiver) = self.receiver.take() else { return Ok(()) };
+        while let Some(received) = receiver.next::<ToAgent<&[u8]>>(&mut rest) {
+            match received {
+                Ok(message) => self.on_message(now, message),
+                Err(fault) => self.board.tell(now, What::BadFrame(fault)),
+            }
+        }
+        self.receiver = Some(receiver);
+        Ok(())
+    }
+
+    fn on_message(&mut self, now: LocalTime, message: ToAgent<&[u8]>) {
+        let bytes = match &message {
+            ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => *bytes,
+            _ => &[],
+        };
+        if matches!(message, ToAgent::Welcome(_)) {
+            self.back_off.reset();
+        }
+        let message = message.without_content();
+        let effects = self.agent.receive(now, &message);
+        let route = match &message {
+            ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Some(route),
+            _ => None,
+        };
+        self.carry_out(now, effects, &Cause { bytes, route });
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        let now = self.input_time();
+        match outcome {
+            Outcome::Warning(text) => self.board.tell(now, What::Warning(text)),
+            Outcome::Verified { number, .. } if number != self.verification => {}
+            Outcome::Verified { target, found, content, cause, .. } => {
+                self.on_verified(now, target, found, content, cause);
+            }
+        }
+    }
+
+    /// What every turn ends with.
+    fn finish_turn(&mut self) {
+        let now = self.clock.now();
+        while std::mem::take(&mut self.copied) {
+            let effects = self.agent.copied(now);
+            self.carry_out(now, effects, &Cause::default());
+        }
+        self.board.note(now, self.agent.phase(), self.agent.clock(), self.agent.table());
+    }
+
+    async fn on_stop(&mut self) {
+        let now = self.input_time();
+        let effects = self.agent.shut_down(now);
+        self.carry_out(now, effects, &Cause::default());
+        if let Link::Up(line) = &mut self.link {
+            line.drain(DRAIN_LIMIT).await;
+        }
+    }
+}

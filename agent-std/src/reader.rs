@@ -1,0 +1,189 @@
+//! The read path of a host's threads (Fig. 6, step 252; PROTOCOL §6): load the plan or see that its
+//! version is unchanged, look at the clock, answer; and wait out a hold.
+//!
+//! What a read gets is core's `serving`. Here are the handles to the generations, and the waiting.
+
+use crate::clock::{Clock, Reading};
+use crate::content::{Content, Shelf};
+use crate::view::{Freshness, Guard};
+use downbeat_core::cell::{PlanCell, PlanReader};
+use downbeat_core::ids::{Digest, Generation};
+use downbeat_core::serving::{Serving, SwitchPlan};
+use downbeat_core::time::LocalTime;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Why a read got nothing. The agent's state is unchanged; both pass by themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReadError {
+    /// The switch was being made for longer than this reader waits. Normal where the limit is
+    /// shorter than a hold (at most 2ε, or a copy's duration); read again.
+    Held,
+    /// What is live can't be proven (strict), or nothing was ever retrieved. Normal at the start
+    /// and where no server can be reached for longer than the promise.
+    Fenced,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReadError::Held => {
+                "the switch to the next generation takes longer than this reader waits; read again, or give \
+                 readers a longer hold limit"
+            }
+            ReadError::Fenced => {
+                "what is live can't be proven now; it can again once the agent reaches a server, or use the \
+                 prompt mode to go on with what may be out of date"
+            }
+        })
+    }
+}
+impl std::error::Error for ReadError {}
+
+/// One look, as it is: for tests, and for whoever judges an agent from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// What a read gets at that instant.
+    pub serving: Serving,
+    /// The instant, by the agent's clock.
+    pub at: LocalTime,
+    /// The same instant by the host's undistorted clock; the agent doesn't know it.
+    pub host: LocalTime,
+}
+
+/// A reader's handle: one for each thread, cheap to clone. While no plan is published it touches
+/// nothing that other threads write.
+///
+/// **Reads**: [`Reader::read`] waits out a hold in place, [`Reader::read_async`] by awaiting,
+/// [`Reader::read_now`] not at all. [`Reader::pinned`] gets a generation by its name.
+#[derive(Clone)]
+pub struct Reader {
+    plan: PlanReader<Arc<PlanCell>>,
+    shelf: Arc<Shelf>,
+    clock: Clock,
+    hold_limit: Duration,
+    /// What was used last; the other one is what the plan names beside it.
+    held: [Option<(Digest, Arc<Content>)>; 2],
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("hold_limit", &self.hold_limit).finish_non_exhaustive()
+    }
+}
+
+/// How often a hold is looked at again before the thread gives way to others.
+const SPINS: u32 = 200;
+/// How often a plan is looked at again whose content was taken away; each time it was replaced.
+const LOOKS: u32 = 64;
+/// How long an asynchronous reader sleeps between two looks at a hold.
+const ASYNC_STEP: Duration = Duration::from_millis(1);
+
+impl Reader {
+    pub(crate) fn new(cell: Arc<PlanCell>, shelf: Arc<Shelf>, clock: Clock, hold_limit: Duration) -> Reader {
+        Reader { plan: PlanReader::new(cell), shelf, clock, hold_limit, held: [None, None] }
+    }
+
+    /// This reader with another limit on waiting out a hold.
+    #[must_use]
+    pub fn with_hold_limit(self, hold_limit: Duration) -> Reader {
+        Reader { hold_limit, ..self }
+    }
+
+    /// Reads what is live now. During a hold it waits, spinning and then yielding, up to its limit.
+    ///
+    /// # Errors
+    /// [`ReadError`]: held for longer than the limit, or fenced.
+    pub fn read(&mut self) -> Result<Guard, ReadError> {
+        let mut began = None;
+        for turn in 0u32.. {
+            if let Some(answer) = self.try_read() {
+                return answer;
+            }
+            if began.get_or_insert_with(Instant::now).elapsed() >= self.hold_limit {
+                break;
+            }
+            if turn < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        Err(ReadError::Held)
+    }
+
+    /// Reads what is live now. During a hold it awaits, up to its limit.
+    ///
+    /// # Errors
+    /// As for [`Reader::read`].
+    pub async fn read_async(&mut self) -> Result<Guard, ReadError> {
+        let mut began = None;
+        loop {
+            if let Some(answer) = self.try_read() {
+                return answer;
+            }
+            if began.get_or_insert_with(Instant::now).elapsed() >= self.hold_limit {
+                return Err(ReadError::Held);
+            }
+            tokio::time::sleep(ASYNC_STEP).await;
+        }
+    }
+
+    /// One look, without any waiting, and without the content.
+    pub fn read_now(&mut self) -> Look {
+        let mut reading = None;
+        let clock = &self.clock;
+        let serving = self.plan.look(|| reading.insert(clock.read()).local);
+        // Core calls the closure exactly once.
+        let Reading { local, host } = reading.unwrap_or_else(|| clock.read());
+        Look { serving, at: local, host }
+    }
+
+    /// A generation that this agent served before (the last few are kept) or serves now, so that a
+    /// request which spans several servers stays on one. `None` where it isn't held any more.
+    pub fn pinned(&mut self, generation: Generation) -> Option<Guard> {
+        let Look { serving, at, .. } = self.read_now();
+        let content = if serving.generation() == Some(generation) {
+            self.content_of(generation.digest)
+        } else {
+            self.shelf.served(generation)
+        };
+        Some(Guard { generation, freshness: Freshness::Pinned, at, content: content? })
+    }
+
+    /// The published plan, as of this call.
+    pub fn plan(&mut self) -> SwitchPlan {
+        *self.plan.plan()
+    }
+
+    /// One look with its content; `None` during a hold.
+    fn try_read(&mut self) -> Option<Result<Guard, ReadError>> {
+        for _ in 0..LOOKS {
+            let Look { serving, at, .. } = self.read_now();
+            let (generation, freshness) = match serving {
+                Serving::Active(generation) | Serving::Staged(generation) => (generation, Freshness::Current),
+                Serving::Stale(generation) => (generation, Freshness::Stale),
+                Serving::Hold => return None,
+                Serving::Fenced => return Some(Err(ReadError::Fenced)),
+            };
+            if let Some(content) = self.content_of(generation.digest) {
+                return Some(Ok(Guard { generation, freshness, at, content }));
+            }
+            // The plan was replaced since, and its content with it (PROTOCOL §6): look again.
+        }
+        None
+    }
+
+    /// The content of a digest. A digest names one content, so instants and generations are of one
+    /// plan however late this is asked.
+    fn content_of(&mut self, digest: Digest) -> Option<Arc<Content>> {
+        let found = self.held.iter().flatten().find(|(held, _)| *held == digest);
+        if let Some((_, content)) = found {
+            return Some(content.clone());
+        }
+        // The plan's both generations at once, so that the switch itself finds its content here.
+        let plan = *self.plan.plan();
+        self.held = [plan.active, plan.staged].map(|generation| {
+            let digest = generation?.digest;
+            Some((digest, self.shelf.get(digest)?))
+        });
+        self.shelf.get(digest)
+    }
+}
