@@ -55,6 +55,9 @@ pub struct Step<R> {
     pub reply: R,
 }
 
+/// Is told of a record: dataset, key, value.
+pub type Visit<'v> = &'v mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>;
+
 /// A farm's data: production, generations, table and clock. In every method an error means that
 /// nothing was changed, and a return means that it is on the disk.
 ///
@@ -183,7 +186,7 @@ pub trait Store: Send + Sized {
         farm: &Name,
         epoch: Epoch,
         datasets: &[Name],
-        visit: &mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>,
+        visit: Visit<'_>,
     ) -> Result<(), StoreError>;
 
     /// Writes a generation as a snapshot object and gives its name and length; of some datasets, or

@@ -473,6 +473,8 @@ fn keys_are_unique_over_their_bytes<H: Harness>() {
 /// S1 and S2 over two connections, with a third that edits all the while.
 fn two_connections_start_each_epoch_once<H: Harness>() {
     let (harness, mut store, farm) = farm_with::<H>(&[put("d", "k", "0")]);
+    // Long enough that the editor can look at what was the newest a moment ago.
+    store.set_generations_kept(&farm, 1_000).unwrap();
     let time = AtomicI64::new(secs(100).as_nanos());
     let now = || ServerTime::from_nanos(time.fetch_add(400_000_000, Ordering::SeqCst));
     let (harness, farm, now) = (&harness, &farm, &now);

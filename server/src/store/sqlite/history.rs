@@ -102,7 +102,7 @@ pub(super) fn records(
     farm: &FarmRow,
     epoch: Epoch,
     datasets: &[Name],
-    visit: &mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>,
+    visit: Visit<'_>,
 ) -> Result<(), StoreError> {
     let indexed = farm.indexed_to >= epoch;
     let mut statement = connection.prepare_cached(if indexed { FROM_INDEX } else { FROM_INDEX_AND_LOG })?;

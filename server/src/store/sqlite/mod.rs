@@ -319,7 +319,7 @@ impl Store for SqliteStore {
         farm: &Name,
         epoch: Epoch,
         datasets: &[Name],
-        visit: &mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>,
+        visit: Visit<'_>,
     ) -> Result<(), StoreError> {
         let snapshot = self.snapshot_of_all()?;
         let (row, _) = history::kept(&snapshot, farm, epoch)?;
