@@ -1,0 +1,157 @@
+//! Farms: listing, making, and the one page that says how one stands. And the server's health.
+
+use super::failure::Failure;
+use super::operate::{limits_json, parse_limits, parse_settings, settings_json};
+use super::text::{digest, instant, maybe_generation, maybe_instant, name};
+use super::{Caller, json as json_body};
+use crate::access::Role;
+use crate::farm::Farm;
+use crate::shared::{Refused, Shared};
+use crate::start::attend;
+use crate::store::{Store, StoreError};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use downbeat_core::operator::{earliest_live, safe_until};
+use downbeat_core::settings::{Limits, Settings};
+use downbeat_core::table::SyncTable;
+use downbeat_core::time::ServerTime;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::cell::Cell;
+use std::sync::{Arc, PoisonError};
+
+/// `GET /v1/health`: whether the server answers, gives out time and reaches its database.
+pub(super) async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Value>) {
+    let reading = shared.time.reading();
+    let database = matches!(shared.writer.run(|store| store.farms().is_ok()).await, Ok(true));
+    let well = reading.allowed && database;
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ok": well, "time": reading.allowed, "database": database })))
+}
+
+/// `GET /v1/farms`.
+pub(super) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Json<Value>, Failure> {
+    let farms = shared.all_farms();
+    let seen = farms.iter().filter(|farm| caller.may(&shared, Role::Viewer, Some(&farm.name)).is_ok());
+    let names: Vec<_> = seen.map(|farm| farm.name.as_str()).collect();
+    if names.is_empty() {
+        caller.may(&shared, Role::Viewer, None)?;
+    }
+    Ok(Json(json!({ "farms": names })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewFarm {
+    farm: String,
+    #[serde(default)]
+    settings: Map<String, Value>,
+    #[serde(default)]
+    limits: Map<String, Value>,
+    generations_kept: Option<u64>,
+}
+
+/// `POST /v1/farms`: a new farm, with an empty production as its first generation.
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Value>), Failure> {
+    caller.may(&shared, Role::Admin, None)?;
+    let new: NewFarm = json_body(body)?;
+    let name = name("farm", &new.farm)?;
+    let settings = parse_settings(&new.settings, Settings::default())?;
+    let limits = parse_limits(&new.limits, Limits::default())?;
+    let (time, farm) = (shared.time.clone(), name.clone());
+    let table = shared
+        .writer
+        .run(move |store| -> Result<SyncTable, Refused> {
+            if !time.reading().allowed {
+                return Err(Refused::NoTime);
+            }
+            if new.generations_kept.is_some_and(|kept| kept < 2) {
+                return Err(StoreError::TooFewKept.into());
+            }
+            let timeline = Cell::new(time.timeline());
+            let clock = || time.reading().time;
+            let table = store.create_farm(&farm, &[], clock, |content, now, facts| {
+                use downbeat_core::server::Facts;
+                let due = facts.first_due(now + settings.lead);
+                let farm = farm.clone();
+                SyncTable::new_farm(farm, timeline.get(), content, settings, limits, due, now)
+            })?;
+            if let Some(kept) = new.generations_kept {
+                store.set_generations_kept(&farm, kept)?;
+            }
+            Ok(table)
+        })
+        .await??;
+    let farm = Arc::new(Farm::new(table));
+    shared.farms.write().unwrap_or_else(PoisonError::into_inner).insert(name, farm.clone());
+    tokio::spawn(attend(shared.clone(), farm.clone()));
+    Ok((StatusCode::CREATED, Json(status(&shared, &farm).await?)))
+}
+
+/// `GET /v1/farms/{farm}`.
+pub(super) async fn get(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(farm): Path<String>,
+) -> Result<Json<Value>, Failure> {
+    let farm = caller.farm(&shared, Role::Viewer, &farm)?;
+    Ok(Json(status(&shared, &farm).await?))
+}
+
+/// How a farm stands: the table, and what follows from it for people.
+pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, Failure> {
+    let (time, name) = (shared.time.clone(), farm.name.clone());
+    let look = move |store: &mut crate::store::SqliteStore| {
+        let now = time.reading().time;
+        let (table, live) =
+            store.read(&name, |table, facts| (table.clone(), earliest_live(table, facts, now)))?;
+        let staged = store.generations(&name)?.pop();
+        Ok::<_, StoreError>((now, table, live, staged))
+    };
+    let (now, table, live, staged) = shared.writer.run(look).await??;
+    let agents = farm.agents.all();
+    let mut body = table_json(&table, now);
+    if let Some(object) = body.as_object_mut() {
+        object.insert("now".into(), instant(now));
+        object.insert("earliest_live".into(), maybe_instant(live));
+        let kept = staged.filter(|kept| kept.generation == table.staged);
+        object.insert("records".into(), kept.map_or(Value::Null, |kept| kept.records.into()));
+        object.insert("changes".into(), kept.map_or(Value::Null, |kept| kept.changes.into()));
+        let connected = agents.iter().filter(|row| row.connections > 0).count();
+        object.insert("agents".into(), json!({ "known": agents.len(), "connected": connected }));
+    }
+    Ok(body)
+}
+
+/// A table as people see it at `now`.
+pub(super) fn table_json(table: &SyncTable, now: ServerTime) -> Value {
+    json!({
+        "farm": table.farm.as_str(),
+        "timeline": {
+            "counter": table.timeline.counter,
+            "random": format!("{:016x}", table.timeline.random),
+        },
+        "epoch": table.staged.epoch,
+        "digest": digest(table.staged.digest),
+        "activation": instant(table.activation),
+        "live": table.activation.passed(now),
+        "active": maybe_generation(table.active),
+        "safe_until": instant(safe_until(table)),
+        "held": table.held.map(|hold| json!({ "until": maybe_instant(hold.until) })),
+        "lock": table.live_lock(now).map(|lock| json!({
+            "token": lock.token,
+            "expires": instant(lock.expires),
+            "next_activation": instant(lock.next),
+        })),
+        "settings": settings_json(&table.settings),
+        "pending_settings": table.pending.as_ref().map(settings_json),
+        "limits": limits_json(&table.limits),
+    })
+}

@@ -1,0 +1,182 @@
+//! The management API: HTTP under `/v1`, JSON. The routes are in the crate's README; here they are put
+//! together, and who asks is found out. Each group of routes has a file.
+
+mod failure;
+mod farms;
+mod import;
+mod import_rows;
+mod instant;
+mod operate;
+mod records;
+mod scheduled;
+mod status;
+mod text;
+mod watch;
+
+use crate::access::{Role, is_loopback};
+use crate::farm::Farm;
+use crate::shared::Shared;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::routing::{get, post, put};
+use downbeat_core::ids::Name;
+use failure::Failure;
+use serde::de::DeserializeOwned;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Bytes in the longest body of most requests: a value, with room to say that it is too long.
+const BODY_MAX: usize = 1 << 20;
+/// Bytes in the longest import or batch.
+const IMPORT_MAX: usize = 256 << 20;
+
+/// Answers requests until the server ends.
+pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+    let mut stop = shared.stop.clone();
+    let service = router(shared).into_make_service_with_connect_info::<SocketAddr>();
+    let ending = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(ending).await {
+        tracing::error!(%error, "the HTTP port ended");
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    let farm = Router::new()
+        .route("/", get(farms::get))
+        .route("/records/{dataset}", get(records::list))
+        .route("/records/{dataset}/", get(records::get).put(records::put).delete(records::delete))
+        .route("/records/{dataset}/{key}", get(records::get).put(records::put).delete(records::delete))
+        .route("/datasets", get(records::datasets))
+        .route("/import", post(import::import).layer(DefaultBodyLimit::max(IMPORT_MAX)))
+        .route("/apply", post(import::apply).layer(DefaultBodyLimit::max(IMPORT_MAX)))
+        .route("/scheduled", get(scheduled::list).post(scheduled::add).delete(scheduled::remove))
+        .route("/settings", get(operate::settings).put(operate::change_settings))
+        .route("/hold", put(operate::hold).delete(operate::unhold))
+        .route("/pending", get(status::pending))
+        .route("/generations", get(status::generations))
+        .route("/diff", get(status::diff))
+        .route("/agents", get(watch::agents))
+        .route("/events", get(watch::events));
+    Router::new()
+        .route("/v1/health", get(farms::health))
+        .route("/v1/farms", get(farms::list).post(farms::create))
+        .nest("/v1/farms/{farm}", farm)
+        .fallback(async |uri: Uri| {
+            Failure::new(
+                StatusCode::NOT_FOUND,
+                format!("there is nothing at {}", uri.path()),
+                "see the list of routes in the server's README; a slash in a key is written %2F",
+            )
+        })
+        .method_not_allowed_fallback(async |uri: Uri| {
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("{} does not take this method", uri.path()),
+                "see the list of routes in the server's README",
+            )
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(shared)
+}
+
+/// Who asks.
+pub(crate) struct Caller {
+    peer: IpAddr,
+    token: Option<String>,
+    /// The request may have been made by a web page behind its reader's back.
+    foreign_page: bool,
+}
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Caller, Failure> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let peer = peer.ok_or_else(|| Failure::bad("the connection has no address", "connect over TCP"))?;
+        let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = authorization.map(|value| value.strip_prefix("Bearer ").unwrap_or("").trim().to_owned());
+        Ok(Caller { peer, token, foreign_page: is_foreign_page(&parts.headers) })
+    }
+}
+
+/// Whether a browser may have sent this for a page of another site: it names an origin, or asks for a
+/// host that only a name server could have pointed here.
+fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let named = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let name = named.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    let local = name == "localhost" || name.parse::<IpAddr>().is_ok_and(is_loopback);
+    headers.contains_key(header::ORIGIN) || !local
+}
+
+impl Caller {
+    /// That the caller may do what takes this role, for a farm or for all.
+    fn may(&self, shared: &Shared, role: Role, farm: Option<&Name>) -> Result<(), Failure> {
+        if self.token.is_none() && self.foreign_page {
+            return Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                "without a token only requests of this host's own programs are taken, not a web page's",
+                "address the server as 127.0.0.1 or localhost and send no Origin, or send a token",
+            ));
+        }
+        match shared.tokens.manager(self.token.as_deref(), farm, self.peer) {
+            None => Err(Failure::new(
+                StatusCode::UNAUTHORIZED,
+                match self.token {
+                    Some(_) => "the token is not known, or not good for this farm",
+                    None => "a token is needed here",
+                },
+                "send 'Authorization: Bearer TOKEN' with a viewer's, operator's or admin's token",
+            )),
+            Some(had) if had < role => Err(Failure::new(
+                StatusCode::FORBIDDEN,
+                format!("this takes the role {role:?}, and the token has {had:?}"),
+                "use a token with that role",
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A farm by its name, for a caller who may do with it what takes this role.
+    fn farm(&self, shared: &Shared, role: Role, farm: &str) -> Result<Arc<Farm>, Failure> {
+        let name = text::name("farm", farm)?;
+        self.may(shared, role, Some(&name))?;
+        shared.farm(&name).ok_or_else(|| crate::store::StoreError::NoFarm(name).into())
+    }
+}
+
+/// The query of an address.
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Failure> {
+    let query = Query::try_from_uri(uri);
+    let Query(query) = query.map_err(|error| Failure::bad(error, "correct the part after the '?'"))?;
+    Ok(query)
+}
+
+/// A body that was read whole.
+fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is larger than is taken here (1 MiB; imports and batches 256 MiB)",
+                "a value has at most 65,536 bytes; split an import into several",
+            )
+        } else {
+            Failure::bad("the body did not arrive whole", "send it again")
+        }
+    })
+}
+
+/// A JSON body.
+fn json<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
+    serde_json::from_slice(&whole(body)?).map_err(|error| {
+        Failure::bad(format!("the body is not what is expected: {error}"), "correct the JSON")
+    })
+}

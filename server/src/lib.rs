@@ -1,0 +1,25 @@
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod access;
+mod agents;
+mod clock;
+mod config;
+mod control;
+mod error;
+mod events;
+mod farm;
+mod http;
+mod initiator;
+mod line;
+mod objects;
+mod shared;
+mod sql;
+mod start;
+pub mod store;
+
+pub use access::{AccessToken, Role};
+pub use clock::{HostClock, SystemClock};
+pub use config::{Config, StartAs};
+pub use error::StartError;
+pub use start::{Handle, Server};

@@ -1,0 +1,174 @@
+//! What all parts of a running server share, and the one way in which they change a table: a
+//! transaction on the database's thread that runs core's function, then tells the farm.
+
+use crate::access::Tokens;
+use crate::farm::Farm;
+use crate::line::Time;
+use crate::sql::{Overloaded, Sql};
+use crate::store::{SqliteStore, Step, Store, StoreError, StoreFacts};
+use downbeat_core::guard::Guards;
+use downbeat_core::ids::{Epoch, Name, RequestId};
+use downbeat_core::message::{ReplyBody, RequestBody};
+use downbeat_core::operator::earliest_live;
+use downbeat_core::server::{Effect, answer_from_snapshot, transition};
+use downbeat_core::table::SyncTable;
+use downbeat_core::time::ServerTime;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What all parts of a running server share.
+pub(crate) struct Shared {
+    pub(crate) time: Arc<Time>,
+    /// Everything that writes, one after the other.
+    pub(crate) writer: Sql,
+    /// Long reads, which hold up nobody.
+    pub(crate) reader: Sql,
+    pub(crate) tokens: Tokens,
+    pub(crate) guards: Guards,
+    pub(crate) patience: Duration,
+    pub(crate) own_agent: bool,
+    pub(crate) farms: RwLock<BTreeMap<Name, Arc<Farm>>>,
+    /// Turns true when the server is to end.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Why something was not done. Nothing was changed.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Too many requests wait for the database, or the server ends.
+    Overloaded,
+    /// No time can be given out: the mark is not renewed yet, or another server took over.
+    NoTime,
+    /// The store says no.
+    Store(StoreError),
+}
+
+impl From<Overloaded> for Refused {
+    fn from(_: Overloaded) -> Refused {
+        Refused::Overloaded
+    }
+}
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Refused {
+        Refused::Store(error)
+    }
+}
+
+/// What is told with every edit: when it can be live at the earliest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Prospect {
+    /// The earliest epoch that it will be part of.
+    pub(crate) epoch: Epoch,
+    /// The earliest instant at which it can be live; none while the farm is held.
+    pub(crate) earliest_live: Option<ServerTime>,
+}
+
+impl Shared {
+    /// A farm by its name.
+    pub(crate) fn farm(&self, name: &Name) -> Option<Arc<Farm>> {
+        self.farms.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// All farms, by name.
+    pub(crate) fn all_farms(&self) -> Vec<Arc<Farm>> {
+        self.farms.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// What the protocol answers to a request that looks at the table (PROTOCOL §4): from the table
+    /// as last committed where nothing has to be written, else by a transaction.
+    pub(crate) async fn ask<B: Send + 'static>(
+        &self,
+        farm: &Arc<Farm>,
+        id: RequestId,
+        request: RequestBody,
+    ) -> Result<Option<ReplyBody<B>>, Refused> {
+        let reading = self.time.reading();
+        if !reading.allowed {
+            return Err(Refused::NoTime);
+        }
+        if let Some(reply) = answer_from_snapshot(&farm.table(), &request, reading.time) {
+            return Ok(Some(reply));
+        }
+        let guards = self.guards;
+        let (reply, promoted) = self
+            .change(farm, move |table, now, facts| {
+                match transition(table, id, &request, now, facts, guards) {
+                    Some(done) => {
+                        let reply = (Some(done.reply), done.effect != Effect::None);
+                        Step { table: done.table, effect: done.effect, reply }
+                    }
+                    None => Step { table: table.clone(), effect: Effect::None, reply: (None, false) },
+                }
+            })
+            .await?;
+        if promoted {
+            self.keep_up(farm);
+        }
+        Ok(reply)
+    }
+
+    /// Runs one of core's functions in a transaction, with `now` read inside it, and publishes the
+    /// table that was committed.
+    pub(crate) async fn change<R: Send + 'static>(
+        &self,
+        farm: &Arc<Farm>,
+        decide: impl FnOnce(&SyncTable, ServerTime, &StoreFacts<'_>) -> Step<R> + Send + 'static,
+    ) -> Result<R, Refused> {
+        let (time, farm) = (self.time.clone(), farm.clone());
+        self.writer.run(move |store| change_in(store, &time, &farm, decide)).await?
+    }
+
+    /// When an edit made now can be live. To be called on the writer's thread, after the edit.
+    pub(crate) fn prospect(
+        store: &mut SqliteStore,
+        time: &Time,
+        farm: &Name,
+    ) -> Result<Prospect, StoreError> {
+        let now = time.reading().time;
+        store.read(farm, |table, facts| Prospect {
+            epoch: table.epoch() + 1,
+            earliest_live: earliest_live(table, facts, now),
+        })
+    }
+
+    /// The store's upkeep after a promotion, outside of it.
+    fn keep_up(&self, farm: &Arc<Farm>) {
+        let name = farm.name.clone();
+        let posted = self.writer.post(move |store| {
+            if let Err(error) = store.maintain(&name) {
+                tracing::warn!(farm = %name, %error, "upkeep failed; it is tried again after the next promotion");
+            }
+        });
+        if posted.is_err() {
+            tracing::debug!(farm = %farm.name, "upkeep left to the next promotion");
+        }
+    }
+}
+
+/// One transaction of a farm's table, on the database's thread.
+fn change_in<R>(
+    store: &mut SqliteStore,
+    time: &Time,
+    farm: &Farm,
+    decide: impl FnOnce(&SyncTable, ServerTime, &StoreFacts<'_>) -> Step<R>,
+) -> Result<R, Refused> {
+    let allowed = Cell::new(false);
+    let clock = || {
+        let reading = time.reading();
+        allowed.set(reading.allowed);
+        reading.time
+    };
+    let done = store.transact(&farm.name, clock, |table, now, facts| {
+        if !allowed.get() {
+            return Step { table: table.clone(), effect: Effect::None, reply: None };
+        }
+        let step = decide(table, now, facts);
+        Step { reply: Some((step.reply, step.table.clone())), table: step.table, effect: step.effect }
+    })?;
+    let (reply, table) = done.ok_or(Refused::NoTime)?;
+    farm.publish(table);
+    Ok(reply)
+}

@@ -1,0 +1,83 @@
+//! A thread that owns a connection to the database (FORMATS "SQL drivers"): calls of a store block,
+//! and the ports must not. Jobs wait in a queue of bounded length; where it is full the caller is
+//! told so at once.
+
+use crate::store::SqliteStore;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+type Job = Box<dyn FnOnce(&mut SqliteStore) + Send>;
+
+/// The job was not done: too many wait already, or the server ends. Nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Overloaded;
+
+/// The way to the thread.
+#[derive(Clone)]
+pub(crate) struct Sql {
+    jobs: SyncSender<Job>,
+}
+
+/// The thread itself.
+pub(crate) struct SqlThread {
+    thread: JoinHandle<()>,
+    aborted: Arc<AtomicBool>,
+}
+
+impl Sql {
+    /// Starts a thread for a connection, with room for `queue` jobs.
+    pub(crate) fn start(name: &str, store: SqliteStore, queue: usize) -> std::io::Result<(Sql, SqlThread)> {
+        let (jobs, received) = sync_channel(queue.max(1));
+        let aborted = Arc::new(AtomicBool::new(false));
+        let flag = aborted.clone();
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || work(store, &received, &flag))?;
+        Ok((Sql { jobs }, SqlThread { thread, aborted }))
+    }
+
+    /// Does `job` on the thread. It is done even where nobody waits for the answer any more.
+    pub(crate) async fn run<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut SqliteStore) -> R + Send + 'static,
+    ) -> Result<R, Overloaded> {
+        let (answer, answered) = oneshot::channel();
+        self.post(move |store| {
+            // Whoever asked may be gone.
+            let _ = answer.send(job(store));
+        })?;
+        answered.await.map_err(|_| Overloaded)
+    }
+
+    /// Puts `job` in the queue, for nobody in particular.
+    pub(crate) fn post(&self, job: impl FnOnce(&mut SqliteStore) + Send + 'static) -> Result<(), Overloaded> {
+        self.jobs.try_send(Box::new(job)).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Overloaded,
+        })
+    }
+}
+
+impl SqlThread {
+    /// From now on no job is begun any more: as if the process had been killed.
+    pub(crate) fn abort(&self) {
+        self.aborted.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until what is in the queue is done; every [`Sql`] must be gone by then.
+    pub(crate) fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the database's thread panicked; what was acknowledged is stored");
+        }
+    }
+}
+
+fn work(mut store: SqliteStore, jobs: &Receiver<Job>, aborted: &AtomicBool) {
+    while let Ok(job) = jobs.recv() {
+        if aborted.load(Ordering::SeqCst) {
+            return;
+        }
+        job(&mut store);
+    }
+}

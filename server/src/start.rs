@@ -1,0 +1,347 @@
+//! Starting and ending a server: ports first (so that a port in use changes nothing), then the
+//! database and its line, then the answers.
+
+use crate::access::{Tokens, is_loopback};
+use crate::clock::{HostClock, SystemClock};
+use crate::config::Config;
+use crate::error::StartError;
+use crate::events::Event;
+use crate::farm::Farm;
+use crate::line::{LineError, TakenUp, Time};
+use crate::shared::Shared;
+use crate::sql::{Sql, SqlThread};
+use crate::store::{SqliteStore, Store, StoreError};
+use crate::{control, http, initiator};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How long connections may take to end when the server does.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// A data server.
+pub struct Server;
+
+/// A running server. It ends when this is dropped, as by [`Handle::stop`].
+#[derive(Debug)]
+pub struct Handle {
+    control: SocketAddr,
+    http: SocketAddr,
+    continued: bool,
+    stop: watch::Sender<bool>,
+    abort: Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server with threads of its own, and returns once it answers. May be called inside or
+    /// outside of an async runtime; it blocks for as long as the database takes to open.
+    ///
+    /// # Errors
+    /// [`StartError`], each with its cure.
+    pub fn start(config: Config) -> Result<Handle, StartError> {
+        let (ready, started) = sync_channel(1);
+        let (stop, stopping) = watch::channel(false);
+        let abort = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let flag = abort.clone();
+        let thread = std::thread::Builder::new()
+            .name("downbeat-server".into())
+            .spawn(move || serve(config, &ready, stopping, &flag))
+            .map_err(StartError::Host)?;
+        let lost = || StartError::Host(std::io::Error::other("the server's thread ended"));
+        let started = started.recv().unwrap_or_else(|_| Err(lost()))?;
+        let Started { control, http, continued } = started;
+        Ok(Handle { control, http, continued, stop, abort, thread: Some(thread) })
+    }
+}
+
+impl Handle {
+    /// Where agents connect, with the port that was taken.
+    pub fn control(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Where the management API is, with the port that was taken.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Whether the timeline before is continued; otherwise this start began a new one.
+    pub fn continued(&self) -> bool {
+        self.continued
+    }
+
+    /// Ends the server: its own agents give back what they hold, connections are closed, what waits
+    /// for the database is done. Returns when all that is over.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Ends the server as if it had been killed: nothing that waits is done. What was acknowledged
+    /// is stored.
+    pub fn abort(mut self) {
+        self.abort.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the server's thread panicked; what was acknowledged is stored");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What the handle is told of a start.
+struct Started {
+    control: SocketAddr,
+    http: SocketAddr,
+    continued: bool,
+}
+
+/// The server's thread, from its start to its end.
+fn serve(
+    config: Config,
+    ready: &SyncSender<Result<Started, StartError>>,
+    stopping: watch::Receiver<bool>,
+    abort: &std::sync::atomic::AtomicBool,
+) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("downbeat-server")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = ready.send(Err(StartError::Host(error)));
+            return;
+        }
+    };
+    let running = runtime.block_on(async {
+        let running = open(&config, stopping.clone()).await;
+        running.map(|running| run(&config, running))
+    });
+    let (started, running) = match running {
+        Ok(both) => both,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    // Whoever started it may be gone; the handle's drop then ends it.
+    let _ = ready.send(Ok(started));
+    runtime.block_on(async {
+        let mut stopping = stopping;
+        let _ = stopping.wait_for(|stop| *stop).await;
+        let aborted = abort.load(std::sync::atomic::Ordering::SeqCst);
+        if aborted {
+            running.sql.iter().for_each(SqlThread::abort);
+            running.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        } else {
+            let all = futures_util::future::join_all(running.tasks);
+            let _ = tokio::time::timeout(ENDING, all).await;
+        }
+    });
+    runtime.shutdown_timeout(ENDING);
+    running.sql.into_iter().for_each(SqlThread::join);
+    drop(running.lock);
+}
+
+/// Everything that a server needs before it answers.
+struct Open {
+    shared: Arc<Shared>,
+    control: TcpListener,
+    http: TcpListener,
+    taken_up: TakenUp,
+    sql: Vec<SqlThread>,
+    lock: File,
+}
+
+/// What ends with the server.
+struct Running {
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    sql: Vec<SqlThread>,
+    lock: File,
+}
+
+async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, StartError> {
+    let control = bind("control", config.control, config).await?;
+    let http = bind("HTTP", config.http, config).await?;
+    let lock = hold_database(&config.database)?;
+    let clock: Arc<dyn HostClock> = match &config.clock {
+        Some(clock) => clock.clone(),
+        None => Arc::new(SystemClock::new(None).map_err(StartError::Host)?),
+    };
+    let failed = |cause| StartError::Store { database: config.database.clone(), cause };
+    let mut store = SqliteStore::open(&config.database).map_err(failed)?;
+    let reader = SqliteStore::open(&config.database).map_err(failed)?;
+    let file = identity(&config.database).map_err(StartError::Host)?;
+    let (time, taken_up) =
+        Time::take_up(&mut store, clock, file, config.start_as, config.server_rate, config.guards).map_err(
+            |error| match error {
+                LineError::Copied => StartError::Copied { database: config.database.clone() },
+                LineError::Store(cause) => failed(cause),
+                LineError::Random(cause) => StartError::Host(cause),
+            },
+        )?;
+    let farms = farms(&mut store).map_err(failed)?;
+    let (writer, writing) = Sql::start("downbeat-writer", store, config.queue).map_err(StartError::Host)?;
+    let (reader, reading) = Sql::start("downbeat-reader", reader, config.queue).map_err(StartError::Host)?;
+    let shared = Shared {
+        time: Arc::new(time),
+        writer,
+        reader,
+        tokens: Tokens::new(config.tokens.clone(), config.open_on_loopback),
+        guards: config.guards,
+        patience: config.patience,
+        own_agent: config.own_agent,
+        farms: RwLock::new(farms),
+        stop,
+    };
+    Ok(Open { shared: Arc::new(shared), control, http, taken_up, sql: vec![writing, reading], lock })
+}
+
+fn farms(store: &mut SqliteStore) -> Result<BTreeMap<downbeat_core::ids::Name, Arc<Farm>>, StoreError> {
+    let mut farms = BTreeMap::new();
+    for name in store.farms()? {
+        let table = store.table(&name)?;
+        farms.insert(name, Arc::new(Farm::new(table)));
+    }
+    Ok(farms)
+}
+
+fn run(config: &Config, open: Open) -> (Started, Running) {
+    let Open { shared, control, http, taken_up, sql, lock } = open;
+    let address = |listener: &TcpListener, asked: SocketAddr| listener.local_addr().unwrap_or(asked);
+    let started = Started {
+        control: address(&control, config.control),
+        http: address(&http, config.http),
+        continued: taken_up == TakenUp::Continued,
+    };
+    let timeline = shared.time.timeline();
+    tracing::info!(control = %started.control, http = %started.http, timeline = timeline.counter, ?taken_up, "serving");
+    let mut tasks = vec![
+        tokio::spawn(keep_marks(shared.clone())),
+        tokio::spawn(control::listen(shared.clone(), control, config.connections_max)),
+        tokio::spawn(http::listen(shared.clone(), http)),
+    ];
+    for farm in shared.all_farms() {
+        tasks.push(tokio::spawn(attend(shared.clone(), farm)));
+    }
+    (started, Running { tasks, sql, lock })
+}
+
+/// What the server itself does for a farm: its own agent, and telling that T has passed.
+pub(crate) async fn attend(shared: Arc<Shared>, farm: Arc<Farm>) {
+    let herald = tell_activations(shared.clone(), farm.clone());
+    if shared.own_agent {
+        tokio::join!(initiator::run(shared, farm), herald);
+    } else {
+        herald.await;
+    }
+}
+
+/// Tells watchers when T passes, by the server's clock. Nothing depends on it.
+async fn tell_activations(shared: Arc<Shared>, farm: Arc<Farm>) {
+    let mut stop = shared.stop.clone();
+    let mut tables = farm.follow();
+    let mut told = None;
+    loop {
+        let table = tables.borrow_and_update().clone();
+        let left = table.activation - shared.time.reading().time;
+        let pending = told != Some((table.timeline, table.staged.epoch));
+        if pending && left.as_nanos() <= 0 {
+            told = Some((table.timeline, table.staged.epoch));
+            farm.tell(Event::Activated(table));
+            continue;
+        }
+        let wait = if pending { left.as_nanos().unsigned_abs() } else { u64::MAX };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            changed = tables.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(Duration::from_nanos(wait).min(Duration::from_secs(3_600))) => {}
+        }
+    }
+}
+
+/// Renews the mark ahead of the time that is given out.
+async fn keep_marks(shared: Arc<Shared>) {
+    let mut stop = shared.stop.clone();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        if !shared.time.wants_renewal() || shared.time.is_lost() {
+            continue;
+        }
+        let time = shared.time.clone();
+        match shared.writer.run(move |store| time.renew(store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error @ StoreError::OtherLine { .. })) => {
+                tracing::error!(%error, "no time is given out any more");
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the mark could not be renewed; trying again"),
+            Err(_) => tracing::warn!("the mark could not be renewed yet: the database is busy"),
+        }
+    }
+}
+
+async fn bind(what: &'static str, address: SocketAddr, config: &Config) -> Result<TcpListener, StartError> {
+    if !is_loopback(address.ip()) {
+        if !config.beyond_loopback {
+            return Err(StartError::BeyondLoopback { what, address });
+        }
+        if config.tokens.is_empty() {
+            return Err(StartError::NoTokens { what, address });
+        }
+    }
+    TcpListener::bind(address).await.map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::PortInUse { what, address },
+        _ => StartError::Listen { what, address, cause },
+    })
+}
+
+/// Makes the database's folder, and sees to it that no other server serves the same database.
+fn hold_database(database: &Path) -> Result<File, StartError> {
+    let folder = match database.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let failed = |cause| StartError::Folder { folder: folder.clone(), cause };
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    let mut name = database.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    let lock =
+        File::options().create(true).truncate(false).write(true).open(folder.join(name)).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse { database: database.to_owned() }),
+        Err(std::fs::TryLockError::Error(cause)) => Err(failed(cause)),
+    }
+}
+
+/// What tells a database's file from a copy of it: its inode and when that was made. Both move with a
+/// volume to another host, and change where a file is copied.
+fn identity(database: &Path) -> std::io::Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(database)?;
+    let made = metadata.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+    Ok(format!("{}-{}", metadata.ino(), made.map_or(0, |made| made.as_nanos())))
+}
