@@ -37,8 +37,8 @@ pub struct Config {
     pub back_off: (Span, Span),
     /// How long a request is waited for while the farm's `round_trip` is not known (default 1 s).
     pub patience: Span,
-    /// A prompt agent that reached no server for this long serves its last good generation, marked
-    /// stale (default 5 s).
+    /// A prompt agent that reached no server for this long, or was named no active generation, serves
+    /// its last good generation, marked stale (default 5 s).
     pub start_wait: Span,
     /// Time samples taken shortly before T (default 8); 0 for none.
     pub samples: u8,
@@ -220,6 +220,10 @@ impl Agent {
         if core::mem::take(&mut self.copying) {
             self.promote(now, &mut effects);
             self.refresh_plan(now, false, &mut effects);
+            if let Step::Waiting { .. } = self.step {
+                // Something newer may have waited for the buffer.
+                self.go(now, Step::Reading, &mut effects);
+            }
         }
         self.settle(now, effects)
     }
@@ -276,6 +280,12 @@ impl Agent {
     /// What the agent knows of the server's clock.
     pub fn clock(&self) -> &Enclosure {
         &self.clock
+    }
+
+    /// Whether a reply with this id would be used.
+    pub fn waits_for(&self, incarnation: Incarnation, number: u64) -> bool {
+        incarnation == self.incarnation
+            && self.outstanding.as_ref().is_some_and(|request| request.number == number)
     }
 
     /// The timeline that its samples and its table are of.
@@ -440,7 +450,9 @@ impl Agent {
         };
         if let Some(plan) = plan::make(&basis) {
             self.carried = false;
-            self.start_wait = None;
+            if plan.active.is_some() {
+                self.start_wait = None;
+            }
             self.publish(plan, effects);
         }
     }

@@ -136,12 +136,23 @@ fn before_the_switch(basis: &Basis<'_>, bounds: &Bounds) -> (Option<Generation>,
     }
     if planned && basis.guards.on(Guard::NewLineKeepsPlan) {
         // What a new line's first plan kept of the old one stays.
-        return (published.active, published.stale, published.active_until);
+        let (active, until) = kept(basis, bounds);
+        return (active, published.stale, until);
     }
     match basis.mode {
         Mode::Prompt => (basis.active, true, bounds.until),
         Mode::Strict => (None, false, bounds.until),
     }
+}
+
+/// What is left of an old line's plan and until when: where that has run out for a strict agent, its
+/// readers are told so (fenced), and don't wait for a T that may be far ahead.
+fn kept(basis: &Basis<'_>, bounds: &Bounds) -> (Option<Generation>, LocalTime) {
+    let published = basis.published;
+    let fenced = basis.mode == Mode::Strict
+        && published.active_until.passed(basis.now)
+        && !bounds.until.passed(basis.now);
+    if fenced { (None, bounds.until) } else { (published.active, published.active_until) }
 }
 
 /// From when a prompt agent serves the staged generation.

@@ -63,7 +63,8 @@ impl Agent {
             self.step = Step::Armed(armed);
             return self.ask(now, RequestBody::Read, effects);
         }
-        let sampled = (armed.left == 0 || !self.link.is_up()) && idle;
+        // A connection that is down may be up again before T: only the last sample or T itself decides.
+        let sampled = armed.left == 0 && idle;
         if !armed.decided && (sampled || armed.until.passed(now)) {
             armed.decided = true;
             self.step = Step::Armed(armed);
@@ -136,20 +137,18 @@ impl Agent {
         self.publish(plan, effects);
     }
 
-    /// No server was reached in time: a prompt agent serves what it served last, marked stale.
+    /// No server was reached in time, or none that names an active generation: a prompt agent serves what it served last, marked stale.
     fn serve_last_good(&mut self, effects: &mut Effects) {
         self.start_wait = None;
         let Some(last_good) = self.spare else { return };
-        if self.published.active.is_some() || self.published.staged.is_some() {
+        if self.published.active.is_some() {
             return;
         }
-        self.active = Some(last_good);
+        if self.staged.is_none() {
+            self.active = Some(last_good);
+        }
         self.event(Event::ServingLastGood(last_good), effects);
-        let plan = SwitchPlan {
-            active: Some(last_good),
-            stale: true,
-            ..SwitchPlan::nothing(self.boot, self.config.mode, self.config.activation)
-        };
-        self.publish(plan, effects);
+        // Where no active generation is named, the switch that is planned stays as it is.
+        self.publish(SwitchPlan { active: Some(last_good), stale: true, ..self.published }, effects);
     }
 }

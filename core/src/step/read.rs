@@ -4,6 +4,7 @@
 use super::{Armed, Retrieving, Step};
 use crate::agent::{Agent, First};
 use crate::effect::{Cache, Effects};
+use crate::ids::Generation;
 use crate::plan::same;
 use crate::spread::{Purpose, spread};
 use crate::table::TableView;
@@ -52,11 +53,7 @@ impl Agent {
             self.active = Some(active);
         }
         let staged = table.staged;
-        let waits = self.published.staged.is_some_and(|pending| !same(guards, Some(pending), staged));
-        let held = same(guards, self.active, staged) || same(guards, self.staged, staged);
-        if !held && !waits && !self.copying && self.content_of(staged.digest) {
-            self.staged = Some(staged);
-        }
+        self.stage_if_held(staged);
         if self.refused.is_some_and(|(refused, _)| refused != staged) {
             self.refused = None;
         }
@@ -64,6 +61,16 @@ impl Agent {
         self.refresh_plan(now, self.has_decided(), effects);
         // Where T_k has passed for good, staged needs no timer any more.
         self.keep_house(now, effects);
+    }
+
+    /// Only if changed, from server to agent: what is held under another number needs no transfer.
+    pub(super) fn stage_if_held(&mut self, staged: Generation) {
+        let guards = self.config.guards;
+        let waits = self.published.staged.is_some_and(|pending| !same(guards, Some(pending), staged));
+        let held = same(guards, self.active, staged) || same(guards, self.staged, staged);
+        if !held && !waits && !self.copying && self.content_of(staged.digest) {
+            self.staged = Some(staged);
+        }
     }
 
     fn content_of(&self, digest: crate::ids::Digest) -> bool {
@@ -80,7 +87,9 @@ impl Agent {
         if let Some(pending) = self.published.staged
             && !same(guards, Some(pending), table.staged)
         {
-            let until = self.published.staged_from.max(now + Span::from_nanos(1));
+            // A copy's end is an input; until then the table is only looked at now and then.
+            let least = if self.copying { self.config.back_off.1 } else { Span::from_nanos(1) };
+            let until = self.published.staged_from.max(now + least);
             return self.go(now, Step::Waiting { until }, effects);
         }
         let current = same(guards, self.active, table.staged);
@@ -127,11 +136,13 @@ impl Agent {
     }
 
     /// When an agent at rest reads again: at half of what is left of the promise, at the latest
-    /// after one back-off.
+    /// after one back-off. While a grant is live the promise is not renewed: a part of the lead that
+    /// is less than half of any renewed promise keeps readers from turning in a loop then.
     fn next_look(&self, now: LocalTime, table: &TableView) -> LocalTime {
         let promise = self.clock.possibly_reached(table.next_earliest).unwrap_or(now);
         let latest = now + self.config.back_off.1;
-        latest.min(now + (promise - now).part(2)).max(now + Span::from_nanos(1))
+        let least = self.config.back_off.0.min(table.settings.lead.part(4)).max(Span::from_nanos(1));
+        latest.min(now + (promise - now).part(2)).max(now + least)
     }
 
     /// The first read after T: delayed by hash, so that a farm does not arrive at once.

@@ -166,6 +166,11 @@ impl Agent {
     }
 
     fn after_retrieval(&mut self, now: LocalTime, cache: Cache, effects: &mut Effects) {
+        if let Some(staged) = self.table.as_ref().map(|table| table.staged)
+            && self.refused.is_none_or(|(refused, _)| refused != staged)
+        {
+            self.stage_if_held(staged);
+        }
         self.refresh_plan(now, false, effects);
         self.keep_house(now, effects);
         let Some(table) = &self.table else { return self.go(now, Step::Reading, effects) };
