@@ -7,11 +7,7 @@ use crate::message::{ErrorCode, Welcome};
 fn assert_recovers(farm: &mut Farm, what: &str) {
     // Two leases, one back-off, the stagger and a retrieval (R1), and the cycle that was under way.
     farm.drive(25 * SEC);
-    let epoch = farm.table.epoch();
-    for index in 0..farm.hosts.len() {
-        let current = farm.looks(index).current().map(|seen| seen.epoch);
-        assert_eq!(current, Some(epoch - 1), "{what}: agent {index}");
-    }
+    farm.assert_current(what);
     assert!(farm.now - farm.activation() < 0, "{what}: the next cycle has begun");
 }
 
@@ -71,7 +67,9 @@ fn a_message_of_any_kind_lost_either_way_is_survived() {
 #[test]
 fn a_third_of_all_messages_lost_for_a_minute_is_survived() {
     let mut farm = Farm::new();
-    [Mode::Prompt, Mode::Strict, Mode::Strict].map(|mode| farm.add(config(mode)));
+    for mode in [Mode::Prompt, Mode::Strict, Mode::Strict] {
+        farm.add(config(mode));
+    }
     farm.drive(12 * SEC);
     farm.loss_percent = 33;
     for content in 2..8 {

@@ -81,6 +81,8 @@ pub(super) struct Host {
     pub(super) seen: Vec<(i64, Serving)>,
     pub(super) begun: Vec<(Generation, Cache)>,
     pub(super) kept: u64,
+    /// What is published: what readers go by.
+    page: SwitchPlan,
     highest: Epoch,
     inputs: u32,
     /// S7 and S9 are not asked of a run that breaks the assumptions on purpose.
@@ -185,8 +187,10 @@ impl Farm {
         let config = Config { agent: AgentId([index as u8 + 1; 16]), ..config };
         let offset = -(index as i64 + 1) * 17 * SEC;
         let now = LocalTime::from_nanos(self.now + offset);
+        let agent = fresh(config, now);
         self.hosts.push(Host {
-            agent: fresh(config, now),
+            page: *agent.plan(),
+            agent,
             offset,
             rate_ppb: 0,
             latency: (5 * MS, 5 * MS),
@@ -217,7 +221,19 @@ impl Farm {
         *self.hosts[0].agent.plan()
     }
     pub(super) fn looks(&self, index: usize) -> Serving {
-        serving(self.hosts[index].agent.plan(), self.hosts[index].local(self.now))
+        serving(&self.hosts[index].page, self.hosts[index].local(self.now))
+    }
+    /// What every agent that is current serves: looked at when no switch is under way.
+    pub(super) fn assert_current(&mut self, what: &str) {
+        let near = self.activation() - self.now;
+        if (-1_000 * MS..100 * MS).contains(&near) {
+            self.drive(near + 1_100 * MS);
+        }
+        let passed = self.activation() <= self.now;
+        let live = if passed { Some(self.table.staged) } else { self.table.active };
+        for index in 0..self.hosts.len() {
+            assert_eq!(self.looks(index).current(), live, "{what}: agent {index} at {}", self.now);
+        }
     }
     /// An instant of the first agent's clock, as true time.
     pub(super) fn as_true(&self, instant: LocalTime) -> i64 {
@@ -251,6 +267,7 @@ impl Farm {
             last_good,
         };
         host.agent = Agent::new(old.config, start);
+        host.page = *host.agent.plan();
         host.connection += 1;
     }
 
@@ -273,6 +290,7 @@ impl Farm {
         for effect in effects {
             self.carry_out(index, effect);
         }
+        assert_eq!(self.hosts[index].page, *self.hosts[index].agent.plan(), "published as it is");
         self.look(index);
     }
 
@@ -290,12 +308,15 @@ impl Farm {
                     self.post(index, there, Message::Request(request));
                 }
             }
-            Effect::Publish(plan) => assert_eq!(plan, *host.agent.plan()),
+            Effect::Publish(plan) => {
+                assert!(plan.serial > host.page.serial);
+                host.page = plan;
+                self.look(index);
+            }
             Effect::Begin { target, cache } => host.begun.push((target, cache)),
             Effect::Keep { len, .. } => host.kept += len as u64,
             Effect::Verify { .. } => {
-                let found =
-                    if host.findings.is_empty() { Verified::Whole } else { host.findings.remove(0) };
+                let found = if host.findings.is_empty() { Verified::Whole } else { host.findings.remove(0) };
                 self.post(index, now, Message::Verified(found));
             }
             Effect::Copy { .. } => {
@@ -416,8 +437,7 @@ impl Farm {
             }
             None => self.content(&request.body),
         };
-        let stamp =
-            Stamp { timeline: self.table.timeline, echo: request.sent, received: now, answered: now };
+        let stamp = Stamp { timeline: self.table.timeline, echo: request.sent, received: now, answered: now };
         let reply = Reply { incarnation: request.incarnation, number: request.number, stamp, body };
         let (name, host) = (kind(&request.body), &mut self.hosts[index]);
         let back = self.now + host.latency.1;
@@ -432,7 +452,7 @@ impl Farm {
         }
     }
 
-    fn content(&self, body: &RequestBody) -> ReplyBody<u16> {
+    fn content(&self, body: &RequestBody) -> ReplyBody {
         let held = [Some(self.table.staged), self.table.active].into_iter().flatten();
         let lens = |of: Digest| self.objects.get(&of).cloned().unwrap_or(std::vec![100]);
         match body {
@@ -477,8 +497,7 @@ impl Farm {
         let id = RequestId { agent: AgentId([98; 16]), incarnation: Incarnation(1), number: self.number + 1 };
         let facts = Content(self);
         let lock = RequestBody::Lock;
-        let done =
-            transition::<u16>(&self.table, id, &lock, self.server_now(), &facts, Guards::ALL).unwrap();
+        let done = transition::<u16>(&self.table, id, &lock, self.server_now(), &facts, Guards::ALL).unwrap();
         assert_eq!(done.table.lock.map(|lock| lock.holder), Some(id));
         self.table = done.table;
         self.number += 1;
@@ -486,13 +505,17 @@ impl Farm {
 
     fn note_table(&mut self) {
         let live = (self.table.staged, self.table.activation.as_nanos() - self.shift);
-        self.live.insert(self.table.epoch(), live);
+        // A new line names a later T for the same generation; what was published by the old one stays.
+        let known = self.live.get(&self.table.epoch()).is_some_and(|(known, _)| *known == live.0);
+        if !known {
+            self.live.insert(self.table.epoch(), live);
+        }
     }
 
     /// Looks where the plan of somebody says that something else is to be seen from there on.
     fn look_until(&mut self, next: i64) {
         for index in 0..self.hosts.len() {
-            let plan = *self.hosts[index].agent.plan();
+            let plan = self.hosts[index].page;
             let borders = [plan.active_until, plan.staged_from, plan.staged_until];
             let mut instants: Vec<i64> = borders
                 .iter()
@@ -550,7 +573,11 @@ impl Host {
     }
     /// Requests since an instant, reports left out.
     pub(super) fn sent_since(&self, from: i64) -> Vec<&'static str> {
-        self.sent.iter().filter(|(at, name)| *at >= from && *name != "report").map(|(_, name)| *name).collect()
+        self.sent
+            .iter()
+            .filter(|(at, name)| *at >= from && *name != "report")
+            .map(|(_, name)| *name)
+            .collect()
     }
     pub(super) fn had(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|(_, event)| wanted(event)).count()

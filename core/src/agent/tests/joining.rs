@@ -9,11 +9,13 @@ const OTHER_BOOT: BootId = BootId(2);
 /// A farm three cycles old with content 4 live and 5 staged, and a first agent that does the work.
 fn busy_farm() -> Farm {
     let mut farm = Farm::with(Mode::Prompt);
+    farm.drive(3 * SEC);
     for content in 2..6 {
         farm.production = digest(content);
         farm.drive(10 * SEC);
     }
     assert_eq!(farm.table.staged.digest, digest(5));
+    assert_eq!(farm.table.active.map(|active| active.digest), Some(digest(4)));
     farm
 }
 
@@ -47,7 +49,7 @@ fn a_joiner_whose_active_comes_too_late_waits_for_the_staged_one() {
     let mut farm = busy_farm();
     farm.objects.insert(digest(4), vec![768 * 2_000]); // 20 s at 10 ms a chunk
     let joiner = farm.add(config(Mode::Strict));
-    farm.drive(30 * SEC);
+    farm.drive(31 * SEC);
     let first = farm.hosts[joiner].epochs_seen()[0];
     assert!(first > 4, "never the one that was over before it was whole");
     assert!(farm.looks(joiner).current().is_some());
@@ -182,8 +184,7 @@ fn what_no_plan_names_any_more_is_not_kept() {
         farm.production = digest(content);
         farm.drive(10 * SEC);
     }
-    let held: Vec<u8> =
-        (1..8).filter(|content| farm.hosts[0].agent.keeps(generation(0, *content))).collect();
+    let held: Vec<u8> = (1..8).filter(|content| farm.hosts[0].agent.keeps(generation(0, *content))).collect();
     assert_eq!(held, [5, 6], "active and staged");
 }
 

@@ -77,7 +77,7 @@ fn where_epsilon_is_over_the_early_limit_the_upper_end_stands() {
     let t = farm.activation();
     farm.drive(t - farm.now - MS);
     let plan = farm.plan();
-    let upper = farm.host().agent.clock().certainly_reached(farm.table.activation).unwrap();
+    let upper = farm.hosts[0].agent.clock().certainly_reached(farm.table.activation).unwrap();
     assert!(farm.host().agent.clock().epsilon(plan.staged_from).unwrap() > farm.table.settings.early_limit);
     assert!(plan.staged_from >= upper, "not switched by a bad estimate");
 }
@@ -129,9 +129,9 @@ fn copying(takes: i64, mode: Mode) -> Farm {
     farm.add(Config { activation: Activation::Copy, ..config(mode) });
     farm.host().copy_takes = takes;
     farm.production = digest(2);
-    farm.drive(14 * SEC);
-    farm.production = digest(3);
     farm.drive(4 * SEC);
+    farm.production = digest(3);
+    farm.drive(14 * SEC);
     farm
 }
 
@@ -142,7 +142,7 @@ fn a_copy_begins_at_the_switch_and_holds_readers_until_it_is_whole() {
         let (t, staged) = (farm.activation(), farm.table.staged);
         farm.drive(t - farm.now + 15 * MS);
         assert_eq!((farm.looks(0), farm.host().agent.phase()), (Serving::Hold, Phase::Activating));
-        farm.drive(20 * MS);
+        farm.drive(35 * MS);
         assert_eq!(farm.looks(0), Serving::Active(staged), "{mode:?}");
         let switched = farm.host().agent.report(LocalTime::MIN).switched.unwrap();
         assert!(switched.held >= Span::from_millis(30), "{:?}", switched.held);
@@ -183,7 +183,7 @@ fn a_wake_at_any_time_does_no_harm() {
         for _ in 0..2 {
             let before = farm.host().agent.clone();
             farm.input(0, Agent::wake);
-            let now = farm.host().local(farm.now);
+            let now = farm.hosts[0].local(farm.now);
             if let PollAt::At(at) = before.poll_at()
                 && !at.passed(now)
             {
