@@ -153,6 +153,11 @@ impl Shelf {
         self.held().contents.get(&digest).cloned()
     }
 
+    /// The digests of all that is held.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> + use<> {
+        self.held().contents.keys().copied().collect::<Vec<_>>().into_iter()
+    }
+
     /// A generation that was served and is still kept.
     pub(crate) fn served(&self, generation: Generation) -> Option<Arc<Content>> {
         let held = self.held();

@@ -15,7 +15,7 @@ use downbeat_core::agent::Agent;
 use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::effect::PollAt;
 use downbeat_core::frame::Receiver;
-use downbeat_core::ids::Generation;
+use downbeat_core::ids::{Digest, Generation};
 use downbeat_core::message::{Hello, Reply, ReplyBody, ToAgent};
 use downbeat_core::time::{LocalTime, Span};
 use std::io;
@@ -54,6 +54,8 @@ pub(crate) struct Driver {
     pub(crate) filling: Option<Filling>,
     /// The number of the newest verification; the outcome of another one is used for nothing.
     pub(crate) verification: u64,
+    /// What is being verified.
+    pub(crate) verifying: Option<Digest>,
     pub(crate) last_good: Option<Generation>,
     pub(crate) copied: bool,
     pub(crate) jobs: mpsc::Sender<Job>,

@@ -70,7 +70,8 @@ impl Driver {
         self.shelf.sweep(|digest| agent.keeps(Generation { epoch: 0, digest }));
         if served.is_some() && served != self.last_good {
             self.last_good = served;
-            let needed = plan.staged.iter().map(|staged| staged.digest).collect();
+            // Also what is verified, or was, and isn't named by a plan yet.
+            let needed = self.shelf.digests().chain(self.verifying).collect();
             self.ask_worker(now, served.map(|generation| Job::Good { generation, needed }));
         }
     }
@@ -87,6 +88,7 @@ impl Driver {
         let number = self.verification;
         match self.filling.take().filter(|filling| filling.target == target) {
             Some(filling) => {
+                self.verifying = Some(target.digest);
                 self.ask_worker(now, Some(Job::Verify { number, filling: Box::new(filling) }));
             }
             // Nothing of it is here: it is asked for again.
@@ -110,6 +112,7 @@ impl Driver {
         content: Option<Arc<Content>>,
         cause: Option<String>,
     ) {
+        self.verifying = None;
         match (found, cause) {
             (Verified::Vetoed(why), Some(cause)) => self.board.tell(now, What::Refused(target, why, cause)),
             (_, Some(cause)) => self.board.tell(now, What::Warning(cause)),

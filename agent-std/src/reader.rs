@@ -187,3 +187,92 @@ impl Reader {
         self.shelf.get(digest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use downbeat_core::cell::PlanWriter;
+    use downbeat_core::ids::{BootId, Name};
+    use downbeat_core::serving::{Activation, Mode};
+    use downbeat_core::time::Span;
+
+    fn generation(number: u8) -> Generation {
+        Generation { epoch: number as u64, digest: Digest([number; 32]) }
+    }
+    fn content(value: &str) -> Arc<Content> {
+        let mut content = Content::default();
+        content.push(&Name::new("a").unwrap(), b"k", value.as_bytes());
+        Arc::new(content)
+    }
+    /// Nothing published yet, two generations on the shelf, and an agent that never waits.
+    fn agent() -> (PlanWriter<Arc<PlanCell>>, Reader, Arc<Shelf>) {
+        let cell = Arc::new(PlanCell::new(&plan()));
+        let shelf = Arc::new(Shelf::new(2));
+        shelf.put(generation(1).digest, content("one"));
+        shelf.put(generation(2).digest, content("two"));
+        let reader = Reader::new(cell.clone(), shelf.clone(), Clock::host(), Duration::ZERO);
+        (PlanWriter::new(cell).unwrap(), reader, shelf)
+    }
+    fn plan() -> SwitchPlan {
+        SwitchPlan::nothing(BootId(1), Mode::Strict, Activation::Switch)
+    }
+    fn switching(until: LocalTime, from: LocalTime) -> SwitchPlan {
+        SwitchPlan {
+            active: Some(generation(1)),
+            active_until: until,
+            staged: Some(generation(2)),
+            staged_from: from,
+            ..plan()
+        }
+    }
+
+    #[test]
+    fn a_read_is_fenced_active_held_or_staged_as_the_plan_says() {
+        let (mut writer, mut reader, _shelf) = agent();
+        assert_eq!(reader.read().err(), Some(ReadError::Fenced));
+        writer.publish(&switching(LocalTime::MAX, LocalTime::MAX));
+        let guard = reader.read().unwrap();
+        assert_eq!((guard.epoch(), guard.get("a", "k")), (1, Some(&b"one"[..])));
+        writer.publish(&switching(LocalTime::MIN, LocalTime::MAX));
+        assert_eq!(reader.read().err(), Some(ReadError::Held));
+        writer.publish(&switching(LocalTime::MIN, LocalTime::MIN));
+        let guard = reader.read().unwrap();
+        assert_eq!((guard.epoch(), guard.get("a", "k")), (2, Some(&b"two"[..])));
+    }
+
+    #[test]
+    fn a_hold_is_waited_out() {
+        let (mut writer, reader, _shelf) = agent();
+        let from = Clock::host().now() + Span::from_millis(20);
+        writer.publish(&switching(LocalTime::MIN, from));
+        let mut reader = reader.with_hold_limit(Duration::from_secs(60));
+        let guard = reader.read().unwrap();
+        assert_eq!(guard.epoch(), 2);
+        assert!(guard.looked_at() >= from);
+    }
+
+    #[test]
+    fn content_that_a_replaced_plan_named_is_not_missed() {
+        let (mut writer, mut reader, shelf) = agent();
+        writer.publish(&switching(LocalTime::MAX, LocalTime::MAX));
+        let pinned = reader.read().unwrap();
+        shelf.note_served(generation(1));
+        writer.publish(&SwitchPlan { active: Some(generation(2)), active_until: LocalTime::MAX, ..plan() });
+        shelf.note_served(generation(2));
+        shelf.sweep(|digest| digest == generation(2).digest);
+        assert_eq!(reader.read().unwrap().epoch(), 2);
+        assert_eq!(reader.pinned(generation(1)).unwrap().get("a", "k"), Some(&b"one"[..]));
+        shelf.note_served(generation(3));
+        shelf.sweep(|digest| digest == generation(2).digest);
+        assert!(reader.pinned(generation(1)).is_none(), "no longer one of the last two");
+        assert_eq!(pinned.get("a", "k"), Some(&b"one"[..]), "a guard keeps its own");
+    }
+
+    #[test]
+    fn what_is_staged_and_not_live_can_t_be_pinned() {
+        let (mut writer, mut reader, _shelf) = agent();
+        writer.publish(&switching(LocalTime::MAX, LocalTime::MAX));
+        assert!(reader.pinned(generation(2)).is_none());
+        assert!(reader.pinned(generation(1)).is_some());
+    }
+}

@@ -14,8 +14,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 
-/// How many happenings a status remembers, and a slow listener may be behind.
+/// How many happenings a status remembers.
 const REMEMBERED: usize = 64;
+/// How many happenings a slow listener may be behind.
+const BEHIND: usize = 1_024;
 
 /// One thing that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,7 +133,7 @@ impl Board {
             counters: Counters::default(),
             last: VecDeque::new(),
         };
-        let happenings = broadcast::Sender::new(REMEMBERED);
+        let happenings = broadcast::Sender::new(BEHIND);
         Board { state: Mutex::new(state), happenings, plans: watch::Sender::new(plan) }
     }
 

@@ -173,3 +173,20 @@ async fn what_can_t_be_started_says_why() {
     assert!(happened(&status, refused), "{status:#?}");
     stranger.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_no_longer_answers_is_dialed_again() {
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = deaf.local_addr().unwrap().to_string();
+    let agent = downbeat_agent::Agent::builder()
+        .server(address)
+        .farm("f")
+        .silence_limit(std::time::Duration::from_millis(100))
+        .start()
+        .await
+        .unwrap();
+    let status = until(&agent, "another connection", |status| status.counters.connections >= 2).await;
+    let silent = |what: &What| matches!(what, What::Disconnected(why) if why.contains("no longer answers"));
+    assert!(happened(&status, silent), "{status:#?}");
+    agent.stop().await;
+}
