@@ -121,11 +121,19 @@ impl Enclosure {
         self.ends.is_some()
     }
 
+    // A span that can't be expressed was cut to the longest that can, and says nothing more about
+    // how far the clock has come: the bound is then the widest one.
     fn upper_at(&self, end: End, local: LocalTime) -> ServerTime {
-        end.server + self.drift.at_most(local - end.local + self.granularity)
+        match self.drift.at_most(local - end.local + self.granularity) {
+            Span::MAX => ServerTime::MAX,
+            advance => end.server + advance,
+        }
     }
     fn lower_at(&self, end: End, local: LocalTime) -> ServerTime {
-        end.server + self.drift.at_least(local - end.local - self.granularity)
+        match self.drift.at_least(local - end.local - self.granularity) {
+            Span::MIN => ServerTime::MIN,
+            advance => end.server + advance,
+        }
     }
 
     /// The latest that the server's clock can show at the local instant; `None` without a sample.
@@ -165,7 +173,10 @@ impl Enclosure {
         }
         // The last local instant at which the bound is still short of it, and one more.
         let tick = Span::from_nanos(1);
-        Some(upper.local + self.drift.surely_within(instant - upper.server - tick) - self.granularity + tick)
+        Some(match self.drift.surely_within(instant - upper.server - tick) - self.granularity {
+            Span::MIN => LocalTime::MIN,
+            within => upper.local + (within + tick),
+        })
     }
     /// The local instant from which on `earliest(l) ≥ instant` holds: a strict agent serves the new
     /// generation from then (PROTOCOL §6). `MAX` where the instant is "never".
@@ -174,7 +185,10 @@ impl Enclosure {
         if instant == ServerTime::MAX {
             return Some(LocalTime::MAX);
         }
-        Some(lower.local + self.drift.surely_reached(instant - lower.server) + self.granularity)
+        Some(match self.drift.surely_reached(instant - lower.server) + self.granularity {
+            Span::MAX => LocalTime::MAX,
+            reached => lower.local + reached,
+        })
     }
 }
 

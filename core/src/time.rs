@@ -39,6 +39,8 @@ impl Span {
     pub const ZERO: Span = Span(0);
     /// The longest span: about 292 years.
     pub const MAX: Span = Span(i64::MAX);
+    /// The longest span backwards.
+    pub const MIN: Span = Span(i64::MIN);
 
     /// A span of so many nanoseconds.
     pub const fn from_nanos(nanos: i64) -> Span {
