@@ -47,13 +47,13 @@ struct State {
     faults: Faults,
 }
 
-struct Production(Digest);
-impl Facts for Production {
+struct Production<'a>(&'a Records);
+impl Facts for Production<'_> {
     fn first_due(&self, _: ServerTime) -> Option<ServerTime> {
         None
     }
     fn verdict(&self, _: ServerTime) -> Verdict {
-        Verdict::Promote(self.0)
+        Verdict::Promote(digest(self.0))
     }
 }
 
@@ -272,7 +272,7 @@ fn on_request(
         Err(code) => return send(&ToAgent::Error { incarnation: request.incarnation, code }, output),
     };
     let mut bytes = Vec::new();
-    let facts = Production(digest(&state.production));
+    let facts = Production(&state.production);
     let done = transition::<()>(&state.table, id, &request.body, now(), &facts, Guards::ALL);
     let body = match done {
         Some(done) => {
