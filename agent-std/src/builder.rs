@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Settings of an agent, all but two with defaults. Made by [`Agent::builder`].
+/// Settings of an agent, all but two with defaults. Made by [`Agent::builder`](crate::Agent::builder).
 pub struct Builder {
     pub(crate) server: Option<String>,
     pub(crate) farm: Option<String>,
