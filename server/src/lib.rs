@@ -3,6 +3,7 @@
 
 mod access;
 mod agents;
+mod attend;
 mod clock;
 mod config;
 mod control;

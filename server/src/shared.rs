@@ -15,6 +15,7 @@ use downbeat_core::table::SyncTable;
 use downbeat_core::time::ServerTime;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) guards: Guards,
     pub(crate) patience: Duration,
     pub(crate) own_agent: bool,
+    /// Frames of all connections that were none.
+    pub(crate) frames_dropped: AtomicU64,
     pub(crate) farms: RwLock<BTreeMap<Name, Arc<Farm>>>,
     /// Turns true when the server is to end.
     pub(crate) stop: watch::Receiver<bool>,

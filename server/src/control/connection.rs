@@ -18,6 +18,7 @@ use serde::Serialize;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -123,6 +124,9 @@ impl Connection {
     }
 
     async fn on_arrived(&mut self, (received, message): Arrived) -> Result<(), Ended> {
+        if message.is_err() {
+            self.shared.frames_dropped.fetch_add(1, Ordering::Relaxed);
+        }
         match message {
             Ok(ToServer::Hello(hello)) => self.on_hello(&hello).await,
             Ok(ToServer::Request(request)) => self.on_request(received, request).await,

@@ -5,14 +5,14 @@ use super::operate::{limits_json, parse_limits, parse_settings, settings_json};
 use super::text::{digest, instant, maybe_generation, maybe_instant, name};
 use super::{Caller, json as json_body};
 use crate::access::Role;
+use crate::attend::attend;
 use crate::farm::Farm;
 use crate::shared::{Refused, Shared};
-use crate::start::attend;
 use crate::store::{Store, StoreError};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use downbeat_core::operator::{earliest_live, safe_until};
 use downbeat_core::settings::{Limits, Settings};
@@ -21,6 +21,7 @@ use downbeat_core::time::ServerTime;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// `GET /v1/health`: whether the server answers, gives out time and reaches its database.
@@ -29,7 +30,15 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Js
     let database = matches!(shared.writer.run(|store| store.farms().is_ok()).await, Ok(true));
     let well = reading.allowed && database;
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ok": well, "time": reading.allowed, "database": database })))
+    (
+        status,
+        Json(json!({
+            "ok": well,
+            "time": reading.allowed,
+            "database": database,
+            "frames_dropped": shared.frames_dropped.load(Ordering::Relaxed),
+        })),
+    )
 }
 
 /// `GET /v1/farms`.
@@ -96,12 +105,8 @@ pub(super) async fn create(
 }
 
 /// `GET /v1/farms/{farm}`.
-pub(super) async fn get(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    Path(farm): Path<String>,
-) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?;
+pub(super) async fn get(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Json<Value>, Failure> {
+    let farm = caller.farm(&shared, Role::Viewer)?;
     Ok(Json(status(&shared, &farm).await?))
 }
 

@@ -10,8 +10,8 @@ use crate::shared::Shared;
 use crate::store::{Applied, Edit, Rest, SqliteStore, Store, StoreError};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use downbeat_core::content::check_record;
 use downbeat_core::ids::Name;
@@ -132,11 +132,10 @@ impl Refusals {
 pub(super) async fn import(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &farm)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
     let query: ImportQuery = query(&uri)?;
     if query.replace && (query.dataset.is_none() || query.partial) {
         return Err(Failure::bad(
@@ -209,10 +208,9 @@ impl Line {
 pub(super) async fn apply(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &farm)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
     let body = whole(body)?;
     let now = shared.time.reading().time;
     let parsed = tokio::task::spawn_blocking(move || parse(&body, now));

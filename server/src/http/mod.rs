@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Query};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, OriginalUri, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::routing::{get, post, put};
@@ -89,6 +89,8 @@ fn router(shared: Arc<Shared>) -> Router {
 /// Who asks.
 pub(crate) struct Caller {
     peer: IpAddr,
+    /// The address's path as it came: routes read its parts here, because a key may be any bytes.
+    path: String,
     token: Option<String>,
     /// The request may have been made by a web page behind its reader's back.
     foreign_page: bool,
@@ -102,7 +104,9 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         let peer = peer.ok_or_else(|| Failure::bad("the connection has no address", "connect over TCP"))?;
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.map(|value| value.strip_prefix("Bearer ").unwrap_or("").trim().to_owned());
-        Ok(Caller { peer, token, foreign_page: is_foreign_page(&parts.headers) })
+        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        let path = uri.path().to_owned();
+        Ok(Caller { peer, path, token, foreign_page: is_foreign_page(&parts.headers) })
     }
 }
 
@@ -144,9 +148,23 @@ impl Caller {
         }
     }
 
-    /// A farm by its name, for a caller who may do with it what takes this role.
-    fn farm(&self, shared: &Shared, role: Role, farm: &str) -> Result<Arc<Farm>, Failure> {
-        let name = text::name("farm", farm)?;
+    /// One part of the path, decoded: 1 is `v1`. The last one that a route has is 6.
+    fn part(&self, number: usize) -> Result<Vec<u8>, Failure> {
+        let part = self.path.splitn(7, '/').nth(number).unwrap_or_default();
+        text::from_percent(part).ok_or_else(|| {
+            Failure::bad("the address is not percent-encoded as it should be", "write a '%' as %25")
+        })
+    }
+
+    /// The dataset that the path names, `/v1/farms/{farm}/records/{dataset}`.
+    fn dataset(&self) -> Result<Name, Failure> {
+        text::name("dataset", &String::from_utf8_lossy(&self.part(5)?))
+    }
+
+    /// The farm that the path names, `/v1/farms/{farm}`, for a caller who may do with it what takes
+    /// this role.
+    fn farm(&self, shared: &Shared, role: Role) -> Result<Arc<Farm>, Failure> {
+        let name = text::name("farm", &String::from_utf8_lossy(&self.part(3)?))?;
         self.may(shared, role, Some(&name))?;
         shared.farm(&name).ok_or_else(|| crate::store::StoreError::NoFarm(name).into())
     }

@@ -10,8 +10,8 @@ use crate::shared::Shared;
 use crate::store::Step;
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use downbeat_core::operator::{self, HoldError};
 use downbeat_core::server::Effect;
@@ -101,9 +101,8 @@ fn parse_one(name: &str, value: &Value) -> Result<Span, Failure> {
 pub(super) async fn settings(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?;
+    let farm = caller.farm(&shared, Role::Viewer)?;
     Ok(Json(told(&farm.table())))
 }
 
@@ -121,10 +120,9 @@ fn told(table: &SyncTable) -> Value {
 pub(super) async fn change_settings(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &farm)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
     let given: Map<String, Value> = json_body(body)?;
     // What is not given stays as it was going to be.
     parse_settings(&given, Settings::default())?;
@@ -140,10 +138,9 @@ pub(super) async fn change_settings(
 pub(super) async fn hold(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &farm)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
     let body = super::whole(body)?;
     let given: Map<String, Value> = if body.is_empty() { Map::new() } else { json_body(Ok(body))? };
     if let Some(name) = given.keys().find(|name| *name != "until") {
@@ -162,9 +159,8 @@ pub(super) async fn hold(
 pub(super) async fn unhold(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &farm)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
     let changed = operate(&shared, &farm, |table, _| Ok(operator::unhold(table)));
     Ok(Json(hold_json(&changed.await?)))
 }

@@ -1,7 +1,7 @@
 //! Records of production: one at a time, and lists of them.
 
 use super::failure::Failure;
-use super::text::{from_percent, maybe_instant, name, put_bytes};
+use super::text::{maybe_instant, put_bytes};
 use super::{Caller, query};
 use crate::access::Role;
 use crate::events::Event;
@@ -10,8 +10,8 @@ use crate::shared::{Prospect, Refused, Shared};
 use crate::store::{Applied, Edit, SqliteStore, Store, StoreError};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{OriginalUri, Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use downbeat_core::ids::Name;
@@ -23,39 +23,36 @@ use std::sync::Arc;
 const LIST: usize = 1_000;
 const LIST_MAX: usize = 100_000;
 
-/// Dataset and key of an address, `/v1/farms/{farm}/records/{dataset}/{key}`. The key is taken from
-/// the address as it came, because it may be any bytes.
-fn place(dataset: &str, uri: &Uri) -> Result<(Name, Vec<u8>), Failure> {
-    let dataset = name("dataset", dataset)?;
-    let key = uri.path().splitn(7, '/').nth(6).unwrap_or_default();
-    let key = from_percent(key).ok_or_else(|| {
-        Failure::bad("the key is not percent-encoded as it should be", "write a '%' in a key as %25")
-    })?;
-    Ok((dataset, key))
+/// Dataset and key that the address names. A key may be any bytes.
+fn place(caller: &Caller) -> Result<(Name, Vec<u8>), Failure> {
+    Ok((caller.dataset()?, caller.part(6)?))
 }
 
-/// What the path of these routes names; a key is read from the address itself.
 #[derive(Deserialize)]
-pub(super) struct Place {
-    farm: String,
-    dataset: String,
+#[serde(deny_unknown_fields)]
+struct GetQuery {
+    /// Of a generation that is kept, in place of production.
+    epoch: Option<u64>,
 }
 
-/// `GET …/records/{dataset}/{key}`: the value's bytes, as it stands in production.
+/// `GET …/records/{dataset}/{key}?epoch=`: the value's bytes, as it stands in production or stood in a
+/// generation.
 pub(super) async fn get(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(at): Path<Place>,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
 ) -> Result<Response, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &at.farm)?;
-    let (dataset, key) = place(&at.dataset, &uri)?;
+    let farm = caller.farm(&shared, Role::Viewer)?;
+    let (dataset, key) = place(&caller)?;
     let farm = farm.name.clone();
-    let value = shared.writer.run(move |store| store.get(&farm, &dataset, &key)).await??;
+    let value = match query::<GetQuery>(&uri)?.epoch {
+        None => shared.writer.run(move |store| store.get(&farm, &dataset, &key)).await??,
+        Some(epoch) => shared.reader.run(move |store| store.get_at(&farm, epoch, &dataset, &key)).await??,
+    };
     let value = value.ok_or_else(|| {
         Failure::new(
             StatusCode::NOT_FOUND,
-            "production has no such record",
+            "there is no such record",
             "list the dataset to see its keys; a slash in a key is written %2F",
         )
     })?;
@@ -66,12 +63,10 @@ pub(super) async fn get(
 pub(super) async fn put(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(at): Path<Place>,
-    OriginalUri(uri): OriginalUri,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &at.farm)?;
-    let (dataset, key) = place(&at.dataset, &uri)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
+    let (dataset, key) = place(&caller)?;
     let value = super::whole(body)?.to_vec();
     edit(&shared, &farm, vec![Edit::Put { dataset, key, value }]).await
 }
@@ -80,11 +75,9 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(at): Path<Place>,
-    OriginalUri(uri): OriginalUri,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &at.farm)?;
-    let (dataset, key) = place(&at.dataset, &uri)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
+    let (dataset, key) = place(&caller)?;
     edit(&shared, &farm, vec![Edit::Delete { dataset, key }]).await
 }
 
@@ -102,11 +95,10 @@ struct ListQuery {
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(at): Path<Place>,
     uri: Uri,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &at.farm)?;
-    let dataset = name("dataset", &at.dataset)?;
+    let farm = caller.farm(&shared, Role::Viewer)?;
+    let dataset = caller.dataset()?;
     let query: ListQuery = query(&uri)?;
     let limit = query.limit.unwrap_or(LIST).clamp(1, LIST_MAX);
     let after = super::text::take_bytes(query.after, query.after_hex);
@@ -135,9 +127,8 @@ pub(super) async fn list(
 pub(super) async fn datasets(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?.name.clone();
+    let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
     let datasets = shared.reader.run(move |store| store.datasets(&farm)).await??;
     let names: Vec<_> = datasets.iter().map(Name::as_str).collect();
     Ok(Json(json!({ "datasets": names })))

@@ -8,8 +8,8 @@ use crate::shared::Shared;
 use crate::store::{Edit, Scheduled, Store};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::Uri;
 use downbeat_core::ids::Name;
 use downbeat_core::time::ServerTime;
@@ -73,10 +73,9 @@ impl Given {
 pub(super) async fn add(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &farm)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
     let edit = json_body::<Given>(body)?.into_edit(shared.time.reading().time)?;
     records::edit(&shared, &farm, vec![edit]).await
 }
@@ -85,10 +84,9 @@ pub(super) async fn add(
 pub(super) async fn remove(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Operator, &farm)?;
+    let farm = caller.farm(&shared, Role::Operator)?;
     let edit = json_body::<Given>(body)?.into_removal(shared.time.reading().time)?;
     records::edit(&shared, &farm, vec![edit]).await
 }
@@ -103,10 +101,9 @@ struct ListQuery {
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     uri: Uri,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?.name.clone();
+    let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
     let limit = query::<ListQuery>(&uri)?.limit.unwrap_or(1_000).clamp(1, LIST_MAX);
     let now = shared.time.reading().time;
     let look = move |store: &mut crate::store::SqliteStore| store.scheduled(&farm, now, limit + 1);

@@ -8,7 +8,7 @@ use crate::access::Role;
 use crate::shared::Shared;
 use crate::store::{Change, SqliteStore, Store, StoreError};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use downbeat_core::operator::earliest_live;
 use serde::Deserialize;
@@ -29,10 +29,9 @@ struct PendingQuery {
 pub(super) async fn pending(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     uri: Uri,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?.name.clone();
+    let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
     let limit = limit_of(query::<PendingQuery>(&uri)?.limit);
     let now = shared.time.reading().time;
     let look = move |store: &mut SqliteStore| {
@@ -54,9 +53,8 @@ pub(super) async fn pending(
 pub(super) async fn generations(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?.name.clone();
+    let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
     let kept = shared.reader.run(move |store| store.generations(&farm)).await??;
     let generations: Vec<_> = kept
         .iter()
@@ -85,10 +83,9 @@ struct DiffQuery {
 pub(super) async fn diff(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
     uri: Uri,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?.name.clone();
+    let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
     let asked: DiffQuery = query(&uri)?;
     let limit = limit_of(asked.limit);
     let look = move |store: &mut SqliteStore| store.diff(&farm, asked.from, asked.to, limit + 1);

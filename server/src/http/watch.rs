@@ -9,8 +9,9 @@ use crate::agents::AgentRow;
 use crate::events::Event;
 use crate::shared::Shared;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::sse::{self, KeepAlive, Sse};
+use downbeat_core::message::Veto;
 use downbeat_core::time::{ServerTime, Span};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -23,9 +24,8 @@ use tokio::sync::broadcast::error::RecvError;
 pub(super) async fn agents(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?;
+    let farm = caller.farm(&shared, Role::Viewer)?;
     let agents: Vec<_> = farm.agents.all().iter().map(agent_json).collect();
     Ok(Json(json!({ "now": instant(shared.time.reading().time), "agents": agents })))
 }
@@ -52,7 +52,11 @@ fn agent_json(row: &AgentRow) -> Value {
             "epsilon": span(switched.epsilon),
             "held": span(switched.held),
         })),
-        "veto": report.and_then(|report| report.veto).map(|veto| format!("{veto:?}").to_lowercase()),
+        "veto": report.and_then(|report| report.veto).map(|veto| match veto {
+            Veto::TooLarge => "too_large",
+            Veto::Invalid => "invalid",
+            Veto::Storage => "storage",
+        }),
     })
 }
 
@@ -60,9 +64,8 @@ fn agent_json(row: &AgentRow) -> Value {
 pub(super) async fn events(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path(farm): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Failure> {
-    let farm = caller.farm(&shared, Role::Viewer, &farm)?;
+    let farm = caller.farm(&shared, Role::Viewer)?;
     // Watched from before the status is read, so that nothing falls between the two.
     let watched = farm.watch();
     let first = named("status", &status(&shared, &farm).await?);

@@ -1,0 +1,66 @@
+//! What the server does of itself, without being asked: its mark is renewed, each farm has its own
+//! agent, and watchers are told that T has passed.
+
+use crate::events::Event;
+use crate::farm::Farm;
+use crate::initiator;
+use crate::shared::Shared;
+use crate::store::StoreError;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the server itself does for a farm: its own agent, and telling that T has passed.
+pub(crate) async fn attend(shared: Arc<Shared>, farm: Arc<Farm>) {
+    let herald = tell_activations(shared.clone(), farm.clone());
+    if shared.own_agent {
+        tokio::join!(initiator::run(shared, farm), herald);
+    } else {
+        herald.await;
+    }
+}
+
+/// Tells watchers when T passes, by the server's clock. Nothing depends on it.
+async fn tell_activations(shared: Arc<Shared>, farm: Arc<Farm>) {
+    let mut stop = shared.stop.clone();
+    let mut tables = farm.follow();
+    let mut told = None;
+    loop {
+        let table = tables.borrow_and_update().clone();
+        let left = table.activation - shared.time.reading().time;
+        let pending = told != Some((table.timeline, table.staged.epoch));
+        if pending && left.as_nanos() <= 0 {
+            told = Some((table.timeline, table.staged.epoch));
+            farm.tell(Event::Activated(table));
+            continue;
+        }
+        let wait = if pending { left.as_nanos().unsigned_abs() } else { u64::MAX };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            changed = tables.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(Duration::from_nanos(wait).min(Duration::from_secs(3_600))) => {}
+        }
+    }
+}
+
+/// Renews the mark ahead of the time that is given out.
+pub(crate) async fn keep_marks(shared: Arc<Shared>) {
+    let mut stop = shared.stop.clone();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        if !shared.time.wants_renewal() || shared.time.is_lost() {
+            continue;
+        }
+        let time = shared.time.clone();
+        match shared.writer.run(move |store| time.renew(store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error @ StoreError::OtherLine { .. })) => {
+                tracing::error!(%error, "no time is given out any more");
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the mark could not be renewed; trying again"),
+            Err(_) => tracing::warn!("the mark could not be renewed yet: the database is busy"),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Whole cycles: by an agent that speaks the protocol itself, and by the server's own agent.
+
+use crate::support::*;
+use downbeat_core::content::{KEY_MAX, VALUE_MAX};
+use downbeat_core::ids::{Digest, Generation};
+use downbeat_core::message::{FETCH_MAX, Phase, ReplyBody, Report, RequestBody, Switched};
+use downbeat_core::object::{Expected, Reader};
+use downbeat_core::table::next_activation;
+use downbeat_core::time::{ServerTime, Span};
+use downbeat_server::{Config, Server};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Records of a generation, fetched frame by frame.
+fn fetch(peer: &mut Peer, target: Generation) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+    let ReplyBody::Route(route) =
+        peer.ask(RequestBody::Route { target, have: None, snapshots_only: true }).body
+    else {
+        panic!("no route")
+    };
+    let [object] = route.objects.as_slice() else { panic!("not one object") };
+    let expected = Expected { name: object.name, base: None, target, datasets: heapless::Vec::new() };
+    let mut reader = Reader::<_>::new(expected, vec![0; KEY_MAX + VALUE_MAX]);
+    let (mut offset, mut records) = (0, Vec::new());
+    while offset < object.len {
+        let ask = RequestBody::Fetch { object: object.name, offset, len: FETCH_MAX as u16 };
+        let ReplyBody::Bytes { offset: at, total, bytes } = peer.ask(ask).body else { panic!("no bytes") };
+        assert_eq!((at, total), (offset, object.len));
+        let mut rest = bytes.as_slice();
+        while let Some(record) = reader.next(&mut rest).unwrap() {
+            let value = record.value.unwrap().to_vec();
+            records.push((record.dataset.as_str().to_owned(), record.key.to_vec(), value));
+        }
+        offset += bytes.len() as u64;
+    }
+    assert_eq!(reader.finish().unwrap().target, target);
+    records
+}
+
+#[test]
+fn an_agent_takes_the_lock_begins_a_cycle_and_retrieves_what_was_edited() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path());
+    make_farm(&server, "eu");
+    let (mut peer, welcome) = Peer::welcomed(&server, "eu");
+    assert!(welcome.may_lock);
+
+    let big = "x".repeat(5_000);
+    let edited = well(call_raw(&server, "PUT", "/v1/farms/eu/records/prices/a%2Fb", big.as_bytes()));
+    assert_eq!((&edited["written"], &edited["epoch"]), (&json!(1), &json!(2)));
+    assert!(edited["earliest_live"]["ns"].is_i64());
+    let unchanged = well(call_raw(&server, "PUT", "/v1/farms/eu/records/prices/a%2Fb", big.as_bytes()));
+    assert_eq!((&unchanged["written"], &unchanged["unchanged"]), (&json!(0), &json!(1)));
+
+    let read = peer.ask(RequestBody::Read);
+    assert_eq!(read.stamp.timeline, welcome.timeline);
+    assert_eq!(read.stamp.echo.as_nanos(), 1_001);
+    assert!(read.stamp.received <= read.stamp.answered);
+    let ReplyBody::Table(table) = read.body else { panic!("no table") };
+    assert_eq!((table.staged.epoch, table.active), (1, None));
+    assert!(table.activation.passed(read.stamp.answered), "a new farm is live at once");
+
+    let ReplyBody::Granted { grant, table } = peer.ask(RequestBody::Lock).body else { panic!("no grant") };
+    let activation = next_activation(&table, grant.due, grant.granted_at);
+    let wrong = peer.ask(RequestBody::Advance { token: grant.token + 1, activation }).body;
+    assert!(matches!(wrong, ReplyBody::Refused { .. }));
+    let advance = RequestBody::Advance { token: grant.token, activation };
+    let ReplyBody::Advanced(table) = peer.ask(advance).body else { panic!("not advanced") };
+    assert_eq!((table.staged.epoch, table.activation), (2, activation));
+    assert_eq!(edited["earliest_live"]["ns"], json!(activation.as_nanos()), "what the edit was told");
+    assert!(matches!(peer.ask(RequestBody::Lock).body, ReplyBody::NotDue(_)));
+
+    assert_eq!(fetch(&mut peer, table.staged), [("prices".into(), b"a/b".to_vec(), big.into_bytes())]);
+    assert_eq!(fetch(&mut peer, table.active.unwrap()), []);
+    let status = well(call(&server, "GET", "/v1/farms/eu", &Value::Null));
+    assert_eq!(
+        (&status["epoch"], &status["live"], &status["records"]),
+        (&json!(2), &json!(false), &json!(1))
+    );
+
+    let at = |epoch| call_raw_status(&server, &format!("/v1/farms/eu/records/prices/a%2Fb?epoch={epoch}"));
+    assert_eq!((at(1), at(2), at(3)), (404, 200, 404));
+
+    let gone = Generation { epoch: 2, digest: Digest([1; 32]) };
+    let route = RequestBody::Route { target: gone, have: None, snapshots_only: true };
+    assert_eq!(peer.ask(route).body, ReplyBody::Gone);
+    let fetch = RequestBody::Fetch { object: Digest([1; 32]), offset: 0, len: 1 };
+    assert_eq!(peer.ask(fetch).body, ReplyBody::Gone);
+}
+
+#[test]
+fn a_subscription_gets_its_datasets_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path());
+    make_farm(&server, "eu");
+    for dataset in ["a", "b", "c"] {
+        well(call_raw(&server, "PUT", &format!("/v1/farms/eu/records/{dataset}/k"), b"v"));
+    }
+    let mut peer = Peer::connect(&server);
+    let mut hello = peer.hello("eu", "");
+    hello.datasets = heapless::Vec::from_slice(&[downbeat_core::ids::Name::new("b").unwrap()]).unwrap();
+    peer.send(&downbeat_core::message::ToServer::Hello(hello));
+    peer.hear();
+    let ReplyBody::Granted { grant, table } = peer.ask(RequestBody::Lock).body else { panic!("no grant") };
+    let activation = next_activation(&table, grant.due, grant.granted_at);
+    let advance = RequestBody::Advance { token: grant.token, activation };
+    let ReplyBody::Advanced(table) = peer.ask(advance).body else { panic!("not advanced") };
+    let route = RequestBody::Route { target: table.staged, have: None, snapshots_only: true };
+    let ReplyBody::Route(route) = peer.ask(route).body else { panic!("no route") };
+    let object = route.objects[0];
+    let ask = RequestBody::Fetch { object: object.name, offset: 0, len: FETCH_MAX as u16 };
+    let ReplyBody::Bytes { bytes, .. } = peer.ask(ask).body else { panic!("no bytes") };
+    let datasets = heapless::Vec::from_slice(&[downbeat_core::ids::Name::new("b").unwrap()]).unwrap();
+    let expected = Expected { name: object.name, base: None, target: table.staged, datasets };
+    let mut reader = Reader::<_>::new(expected, vec![0; 1_000]);
+    let mut rest = bytes.as_slice();
+    assert_eq!(reader.next(&mut rest).unwrap().unwrap().dataset.as_str(), "b");
+    assert!(reader.next(&mut rest).unwrap().is_none());
+    assert_eq!(reader.finish().unwrap().records, 1);
+}
+
+#[test]
+fn reports_are_shown_to_people_and_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path());
+    make_farm(&server, "eu");
+    let mut watch = TcpStream::connect(server.http()).unwrap();
+    watch.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let host = server.http();
+    write!(watch, "GET /v1/farms/eu/events HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(watch).lines().map(Result::unwrap);
+    let mut event = |wanted: &str| {
+        lines.find(|line| line == &format!("event: {wanted}")).unwrap();
+        let data = lines.find(|line| line.starts_with("data: ")).unwrap();
+        serde_json::from_str::<Value>(&data[6..]).unwrap()
+    };
+    assert_eq!(event("status")["epoch"], 1);
+
+    let (mut peer, _) = Peer::welcomed(&server, "eu");
+    assert_eq!(event("agent")["name"], "till 9");
+    let switched = Switched {
+        epoch: 1,
+        at: ServerTime::from_nanos(5),
+        epsilon: Span::from_micros(80),
+        held: Span::ZERO,
+    };
+    let report = Report {
+        phase: Phase::Current,
+        active: None,
+        staged: None,
+        offset: -7,
+        epsilon: Span::from_micros(90),
+        switched: Some(switched),
+        veto: None,
+    };
+    assert_eq!(peer.ask(RequestBody::Report(report)).body, ReplyBody::Noted);
+    assert_eq!(event("switched")["switched"]["epsilon"], "80us");
+    let agents = well(call(&server, "GET", "/v1/farms/eu/agents", &Value::Null));
+    let agent = &agents["agents"][0];
+    assert_eq!((&agent["phase"], &agent["offset_ns"]), (&json!("current"), &json!(-7)));
+    assert_eq!((&agent["connected"], &agent["epsilon"]), (&json!(true), &json!("90us")));
+
+    assert!(matches!(peer.ask(RequestBody::Lock).body, ReplyBody::Granted { .. }));
+    assert_eq!(event("cycle")["epoch"], 2);
+    drop(peer);
+    assert_eq!(event("agent")["connected"], false);
+    well(call(&server, "PUT", "/v1/farms/eu/hold", &Value::Null));
+    assert_eq!(event("held")["until"], Value::Null);
+}
+
+#[test]
+fn the_server_s_own_agent_gives_a_farm_of_readers_cycles() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(Config { own_agent: true, ..config(folder.path()) }).unwrap();
+    make_fast_farm(&server, "eu");
+    well(call_raw(&server, "PUT", "/v1/farms/eu/records/prices/k", b"1"));
+    let status = || well(call(&server, "GET", "/v1/farms/eu", &Value::Null));
+    eventually("the fourth epoch", || status()["epoch"].as_u64().filter(|epoch| *epoch >= 4));
+    assert_eq!(status()["records"], 1);
+    well(call(&server, "PUT", "/v1/farms/eu/hold", &Value::Null));
+    let held = status();
+    assert_eq!(held["earliest_live"], Value::Null);
+    // Its T passes, and nothing newer is staged.
+    eventually("T", || status()["live"].as_bool().filter(|live| *live));
+    assert_eq!(status()["epoch"], held["epoch"]);
+    well(call(&server, "DELETE", "/v1/farms/eu/hold", &Value::Null));
+    eventually("the next epoch", || status()["epoch"].as_u64().filter(|epoch| json!(epoch) != held["epoch"]));
+}

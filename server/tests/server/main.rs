@@ -1,0 +1,8 @@
+//! The server as others meet it: started on free ports over a temporary folder, driven by raw frames
+//! and raw HTTP.
+
+mod bad_input;
+mod cycle;
+mod manage;
+mod restart;
+mod support;
