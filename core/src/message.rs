@@ -382,6 +382,7 @@ pub enum ErrorCode {
 
 /// Everything that an agent sends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "no allocator to box with; one message is held at a time")]
 pub enum ToServer {
     /// First of all.
     Hello(Hello),
@@ -391,6 +392,7 @@ pub enum ToServer {
 
 /// Everything that a server sends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "no allocator to box with; one message is held at a time")]
 pub enum ToAgent<B> {
     /// To a `Hello`.
     Welcome(Welcome),
