@@ -1,9 +1,8 @@
 //! The smallest server: one farm over a plain map, on any byte stream. Everything that the protocol
 //! decides is in core; here is what a host has to bring: a clock, a store, and the moving of bytes.
 //!
-//! `cargo run -p downbeat-core --example smallest_server` listens on 127.0.0.1:7420 and counts up a
-//! price; run `smallest_agent` beside it. It forgets everything when it ends, so each start is a new
-//! farm on a new timeline; a host that keeps its table continues the line (see `timeline`).
+//! It listens on 127.0.0.1:7420; run `smallest_agent` beside it. It keeps all generations and forgets
+//! them when it ends: each start is a new farm. A host that keeps its table goes on (see `timeline`).
 
 use downbeat_core::content::{DatasetSum, generation_digest, record_digest};
 use downbeat_core::frame::{FRAME_MAX, Receiver, encode};
@@ -14,64 +13,50 @@ use downbeat_core::settings::{Limits, Settings, SettingsError};
 use downbeat_core::{guard::Guards, ids::*, message::*, table::SyncTable, time::*};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Instant, SystemTime};
 
 type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The farm: its table, what people edit, and every generation that agents may still want.
-pub struct Store {
+pub(crate) struct Store {
     table: SyncTable,
-    /// The records of the one dataset, as people edit them.
-    pub production: Records,
+    pub(crate) production: Records,
     generations: BTreeMap<Digest, Records>,
     objects: BTreeMap<Digest, Vec<u8>>,
-    started: (Instant, SystemTime),
 }
 
 /// The questions that core asks the content, inside the same transaction (here: the mutex).
 impl Facts for Store {
     fn first_due(&self, _: ServerTime) -> Option<ServerTime> {
-        None // Nothing is ever scheduled here.
+        None // Nothing is ever scheduled.
     }
     fn verdict(&self, _: ServerTime) -> Verdict {
         Verdict::Promote(manifest(&self.production).1)
     }
 }
-
-fn dataset() -> Name {
-    Name::new("prices").expect("a good name")
-}
-
-/// The manifest and the digest of a generation.
-fn manifest(records: &Records) -> (Vec<ManifestEntry>, Digest) {
-    let mut sum = DatasetSum::EMPTY;
-    records.iter().for_each(|(key, value)| sum.add(record_digest(&dataset(), key, value)));
-    let entries = Some(ManifestEntry { dataset: dataset(), sum }).filter(|entry| !entry.sum.is_empty());
-    let entries: Vec<_> = entries.into_iter().collect();
-    let digest = generation_digest(entries.iter().map(|entry| (&entry.dataset, &entry.sum)));
-    (entries, digest.expect("one dataset is in order"))
+/// The manifest and the digest of a generation: of one dataset, with one record at least.
+fn manifest(records: &Records) -> ([ManifestEntry; 1], Digest) {
+    let (dataset, mut sum) = (Name::new("prices").expect("a good name"), DatasetSum::EMPTY);
+    records.iter().for_each(|(key, value)| sum.add(record_digest(&dataset, key, value)));
+    let digest = generation_digest([(&dataset, &sum)]).expect("one is in order");
+    ([ManifestEntry { dataset, sum }], digest)
 }
 
 impl Store {
     /// A new farm: epoch 1 is production as it is, live at once.
-    pub fn new(production: Records, settings: Settings) -> Result<Store, SettingsError> {
-        let digest = manifest(&production).1;
-        let farm = Name::new("farm").expect("a good name");
-        let timeline = TimelineId {
-            counter: 1,
-            random: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
-        };
-        let started = (Instant::now(), SystemTime::now());
-        let (limits, now) = (Limits::default(), time(&started));
-        let table = SyncTable::new_farm(farm, timeline, digest, settings, limits, None, now)?;
-        let generations = BTreeMap::from([(digest, production.clone())]);
-        Ok(Store { table, production, generations, objects: BTreeMap::new(), started })
+    pub(crate) fn new(production: Records, settings: Settings) -> Result<Store, SettingsError> {
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        let (timeline, limits) = (TimelineId { counter: 1, random }, Limits::default());
+        let (farm, digest) = (Name::new("farm").expect("a good name"), manifest(&production).1);
+        let table = SyncTable::new_farm(farm, timeline, digest, settings, limits, None, time())?;
+        let generations = [(digest, production.clone())].into();
+        Ok(Store { table, production, generations, objects: BTreeMap::new() })
     }
 
     /// One request. The mutex around the store is the transaction; `now` is read inside it.
     fn answer(&mut self, session: &Session, request: &Request) -> Result<ReplyBody<&[u8]>, ErrorCode> {
-        let (id, now) = (session.on_request(request)?, time(&self.started));
+        let (id, now) = (session.on_request(request)?, time());
         let Some(done) = transition(&self.table, id, &request.body, now, self, Guards::ALL) else {
             return Ok(self.content(&request.body));
         };
@@ -82,27 +67,28 @@ impl Store {
         Ok(done.reply)
     }
 
-    /// What touches no table: routes, bytes and reports.
     fn content(&mut self, request: &RequestBody) -> ReplyBody<&[u8]> {
         match request {
             RequestBody::Route { target, .. } => {
                 let Some(records) = self.generations.get(&target.digest) else { return ReplyBody::Gone };
                 let (entries, mut bytes) = (manifest(records).0, Vec::new());
-                let written = Writer::new(None, *target, &entries, |part: &[u8]| bytes.extend(part))
-                    .and_then(|mut writer| {
-                        entries.iter().try_for_each(|entry| writer.dataset(&entry.dataset))?;
-                        records.iter().try_for_each(|(key, value)| writer.put(key, value))?;
-                        writer.finish()
-                    });
+                let keep = |part: &[u8]| bytes.extend(part);
+                let Ok(mut writer) = Writer::new(None, *target, &entries, keep) else {
+                    return ReplyBody::Gone;
+                };
+                let written = writer.dataset(&entries[0].dataset).and_then(|()| {
+                    records.iter().try_for_each(|(key, value)| writer.put(key, value))?;
+                    writer.finish()
+                });
                 let Ok(object) = written else { return ReplyBody::Gone };
                 self.objects.insert(object.name, bytes);
                 ReplyBody::Route(Route { objects: [object].into_iter().collect() })
             }
             RequestBody::Fetch { object, offset, len } => {
                 let Some(bytes) = self.objects.get(object) else { return ReplyBody::Gone };
-                let (from, total) = ((*offset as usize).min(bytes.len()), bytes.len());
-                let part = &bytes[from..total.min(from + *len as usize)];
-                ReplyBody::Bytes { offset: *offset, total: total as u64, bytes: part }
+                let part = bytes.get(*offset as usize..).unwrap_or_default();
+                let part = &part[..part.len().min(*len as usize)];
+                ReplyBody::Bytes { offset: *offset, total: bytes.len() as u64, bytes: part }
             }
             _ => ReplyBody::Noted,
         }
@@ -110,73 +96,52 @@ impl Store {
 }
 
 /// The farm's clock: the wall clock as it was at the start, never stepped afterwards.
-fn time((instant, wall): &(Instant, SystemTime)) -> ServerTime {
-    let since_1970 = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    ServerTime::from_nanos((since_1970 + instant.elapsed()).as_nanos() as i64)
+fn time() -> ServerTime {
+    static START: LazyLock<(Instant, SystemTime)> = LazyLock::new(|| (Instant::now(), SystemTime::now()));
+    let since_1970 = START.1.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    ServerTime::from_nanos((since_1970 + START.0.elapsed()).as_nanos() as i64)
 }
 
 /// Serves one connection until it ends.
-pub fn serve(store: &Mutex<Store>, mut stream: impl Read + Write) -> std::io::Result<()> {
+pub(crate) fn serve(store: &Mutex<Store>, mut stream: impl Read + Write) -> std::io::Result<()> {
     let (mut receiver, mut session) = (Receiver::new(), Session::new());
     let (mut chunk, mut frame) = ([0; 4096], [0; FRAME_MAX]);
-    loop {
-        let len = stream.read(&mut chunk)?;
-        if len == 0 {
-            return Ok(());
-        }
-        let mut rest = &chunk[..len];
+    while let len @ 1.. = stream.read(&mut chunk)? {
+        let (received, mut rest) = (time(), &chunk[..len]);
         while let Some(message) = receiver.next::<ToServer>(&mut rest) {
-            let mut store = store.lock().expect("nobody panics with it");
-            let (started, timeline, limits) = (store.started, store.table.timeline, store.table.limits);
-            let received = time(&started);
+            let mut store = store.lock().map_err(|_| std::io::Error::other("the store is broken"))?;
+            let (timeline, limits) = (store.table.timeline, store.table.limits);
             let (incarnation, answer) = match message {
                 Ok(ToServer::Hello(hello)) => {
+                    let (version, server_rate, may_lock) = (VERSION, Rate::from_ppm(100), true);
                     let incarnation = hello.incarnation;
-                    let server_rate = Rate::from_ppm(100);
-                    let welcome = Welcome {
-                        incarnation,
-                        version: VERSION,
-                        timeline,
-                        server_rate,
-                        limits,
-                        may_lock: true,
-                    };
-                    let greeted =
-                        session.on_hello(&hello, Ok(Access::Lock)).map(|_| ToAgent::Welcome(welcome));
-                    (incarnation, greeted)
+                    let welcome = Welcome { incarnation, version, timeline, server_rate, limits, may_lock };
+                    let greeted = session.on_hello(&hello, Ok(Access::Lock));
+                    (incarnation, greeted.map(|_| ToAgent::Welcome(welcome)))
                 }
                 Ok(ToServer::Request(request)) => {
                     let Request { incarnation, number, sent: echo, .. } = request;
-                    let answer = store.answer(&session, &request).map(|body| {
-                        let stamp = Stamp { timeline, echo, received, answered: time(&started) };
-                        ToAgent::Reply(Reply { incarnation, number, stamp, body })
-                    });
-                    (incarnation, answer)
+                    let body = store.answer(&session, &request);
+                    let stamp = Stamp { timeline, echo, received, answered: time() };
+                    (incarnation, body.map(|body| ToAgent::Reply(Reply { incarnation, number, stamp, body })))
                 }
-                Err(_) => continue, // Dropped and counted by the receiver; the agent asks again.
+                Err(_) => continue, // Dropped and counted; the agent asks again.
             };
             let message = answer.unwrap_or_else(|code| ToAgent::Error { incarnation, code });
             let len = encode(&message, &mut frame).map_err(std::io::Error::other)?;
             stream.write_all(&frame[..len])?;
         }
     }
+    Ok(())
 }
 
-#[allow(dead_code, reason = "the tests use the rest of this file as a module")]
+#[allow(dead_code, reason = "the tests use this file as a module")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let settings = Settings { interval: downbeat_core::time::Span::from_secs(90), ..Settings::default() };
-    let store = Mutex::new(Store::new(Records::new(), settings)?);
+    let apple = (b"apple".to_vec(), b"1".to_vec());
+    let store = Mutex::new(Store::new([apple].into(), Settings::default())?);
     let listener = std::net::TcpListener::bind("127.0.0.1:7420")?;
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for price in 0u64.. {
-                let record = (b"apple".to_vec(), price.to_string().into_bytes());
-                store.lock().expect("nobody panics with it").production.extend([record]);
-                std::thread::sleep(std::time::Duration::from_secs(5));
-            }
-        });
         for stream in listener.incoming().flatten() {
-            let _ = stream.set_nodelay(true);
             scope.spawn(|| serve(&store, stream).map_err(|error| eprintln!("a connection ended: {error}")));
         }
     });
