@@ -16,6 +16,7 @@ pub(crate) use activate::Armed;
 pub(crate) use retrieve::Retrieving;
 
 /// Where an agent is.
+#[expect(clippy::large_enum_variant, reason = "there is no allocator to box a route with")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Step {
     /// Waits until then, and reads the table.

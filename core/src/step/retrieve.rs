@@ -20,6 +20,7 @@ pub(crate) struct Retrieving {
 }
 
 /// How far a retrieval has come.
+#[expect(clippy::large_enum_variant, reason = "there is no allocator to box a route with")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Stage {
     /// The way there is asked for.

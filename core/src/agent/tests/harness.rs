@@ -47,6 +47,7 @@ pub(super) fn kind(body: &RequestBody) -> &'static str {
 }
 
 /// On its way.
+#[expect(clippy::large_enum_variant, reason = "a queue of a few")]
 #[derive(Clone, Debug)]
 enum Message {
     Hello,
