@@ -48,7 +48,7 @@ impl Agents {
             seen,
             report: None,
         });
-        row.display = hello.display.as_str().to_owned();
+        row.display = printable(&hello.display);
         row.incarnation = hello.incarnation;
         row.may_lock = access == Access::Lock;
         row.connections = row.connections.saturating_add(1);
@@ -95,4 +95,9 @@ impl Agents {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AgentId, AgentRow>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A display name without what a terminal would take for a command.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

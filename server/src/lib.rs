@@ -18,6 +18,7 @@ mod shared;
 mod sql;
 mod start;
 pub mod store;
+mod witness;
 
 pub use access::{AccessToken, Role};
 pub use clock::{HostClock, SystemClock};

@@ -5,6 +5,7 @@
 use crate::clock::HostClock;
 use crate::config::StartAs;
 use crate::store::{Store, StoreError};
+use crate::witness::Witness;
 use downbeat_core::guard::Guards;
 use downbeat_core::ids::TimelineId;
 use downbeat_core::time::{LocalTime, Rate, ServerTime};
@@ -56,12 +57,26 @@ pub(crate) struct Reading {
     pub(crate) allowed: bool,
 }
 
+/// What tells a database from a copy or an older state of it.
+pub(crate) struct Place {
+    /// Which file it is.
+    pub(crate) file: String,
+    pub(crate) witness: Witness,
+}
+
+impl Place {
+    /// Whether what is stored is what was served here last.
+    fn is_of(&self, timeline: TimelineId, stored: &StoredClock) -> bool {
+        self.file == stored.file && !self.witness.contradicts(timeline, stored.line.mark.until)
+    }
+}
+
 /// The line in force. Cheap to read, from any thread.
 pub(crate) struct Time {
     clock: Arc<dyn HostClock>,
     timeline: TimelineId,
     line: RwLock<Line>,
-    file: String,
+    place: Place,
     rate: Rate,
     /// Another server took the database over: this one's time is worth nothing any more.
     lost: AtomicBool,
@@ -73,28 +88,31 @@ impl Time {
     pub(crate) fn take_up(
         store: &mut impl Store,
         clock: Arc<dyn HostClock>,
-        file: String,
+        place: Place,
         start_as: StartAs,
         rate: Rate,
         guards: Guards,
     ) -> Result<(Time, TakenUp), LineError> {
         let stored = store.clock::<StoredClock>()?;
-        let make = |timeline, line| {
+        let make = |timeline, line, place| {
             let lost = AtomicBool::new(false);
-            Time { clock: clock.clone(), timeline, line: RwLock::new(line), file: file.clone(), rate, lost }
+            Time { clock: clock.clone(), timeline, line: RwLock::new(line), place, rate, lost }
         };
         let old = match (&stored, start_as) {
-            (None, StartAs::Ordinary | StartAs::Moved | StartAs::Restored) => OldLine::Unknown,
             (_, StartAs::Vouched) => OldLine::Vouched,
-            (Some(_), StartAs::Restored) => OldLine::Unknown,
+            (None, _) | (Some(_), StartAs::Restored) => OldLine::Unknown,
             (Some((_, stored)), StartAs::Moved) => OldLine::MarkStored(stored.line.mark),
-            (Some((_, stored)), StartAs::Ordinary) if stored.file != file => return Err(LineError::Copied),
-            (Some((timeline, stored)), StartAs::Ordinary) if continues(&stored.line, &*clock) => {
-                let time = make(*timeline, stored.line);
-                time.renew(store)?;
-                return Ok((time, TakenUp::Continued));
+            (Some((timeline, stored)), StartAs::Ordinary) => {
+                if !place.is_of(*timeline, stored) {
+                    return Err(LineError::Copied);
+                }
+                if continues(&stored.line, &*clock) {
+                    let time = make(*timeline, stored.line, place);
+                    time.renew(store)?;
+                    return Ok((time, TakenUp::Continued));
+                }
+                OldLine::MarkStored(stored.line.mark)
             }
-            (Some((_, stored)), StartAs::Ordinary) => OldLine::MarkStored(stored.line.mark),
         };
         let left = stored.as_ref().map(|(timeline, _)| *timeline);
         let timeline = TimelineId {
@@ -103,12 +121,13 @@ impl Time {
         };
         let now = clock.local();
         let line = Line::begin(clock.boot(), now, clock.wall());
-        let stored_clock = StoredClock { line, file: file.clone() };
+        let stored_clock = StoredClock { line, file: place.file.clone() };
         store.begin_line(left, timeline, &stored_clock, |table| {
             begin_line(table, timeline, old, line.at(now), rate, guards)
         })?;
+        place.witness.note(timeline, line.mark.until);
         let taken = if left.is_none() { TakenUp::First } else { TakenUp::Begun };
-        Ok((make(timeline, line), taken))
+        Ok((make(timeline, line, place), taken))
     }
 
     /// The host's local time: what stamps are taken in.
@@ -159,9 +178,9 @@ impl Time {
         loop {
             let in_force = self.line();
             let line = in_force.renewed(self.clock.local(), self.clock.wall(), self.rate);
-            let stored = StoredClock { line, file: self.file.clone() };
+            let stored = StoredClock { line, file: self.place.file.clone() };
             match store.put_clock(self.timeline, &stored) {
-                Ok(()) => {}
+                Ok(()) => self.place.witness.note(self.timeline, line.mark.until),
                 Err(StoreError::OtherLine { left }) => {
                     self.lost.store(true, Ordering::Relaxed);
                     return Err(StoreError::OtherLine { left });

@@ -81,3 +81,31 @@ fn work(mut store: SqliteStore, jobs: &Receiver<Job>, aborted: &AtomicBool) {
         job(&mut store);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_full_queue_is_told_at_once_and_nothing_is_begun_after_an_abort() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("d")).unwrap();
+        let (sql, thread) = Sql::start("test", store, 1).unwrap();
+        let ((begun, has_begun), (end, may_end)) = (channel(), channel());
+        let first = move |_: &mut SqliteStore| {
+            begun.send(()).unwrap();
+            may_end.recv().unwrap();
+        };
+        assert_eq!(sql.post(first), Ok(()));
+        has_begun.recv().unwrap();
+        let (done, was_done) = channel();
+        assert_eq!(sql.post(move |_| done.send(()).unwrap()), Ok(()));
+        assert_eq!(sql.post(|_| ()), Err(Overloaded));
+        thread.abort();
+        end.send(()).unwrap();
+        thread.join();
+        assert!(was_done.recv().is_err(), "it was dropped");
+        assert_eq!(sql.post(|_| ()), Err(Overloaded));
+    }
+}

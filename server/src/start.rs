@@ -7,15 +7,16 @@ use crate::clock::{HostClock, SystemClock};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::farm::Farm;
-use crate::line::{LineError, TakenUp, Time};
+use crate::line::{LineError, Place, TakenUp, Time};
 use crate::shared::Shared;
 use crate::sql::{Sql, SqlThread};
 use crate::store::{SqliteStore, Store, StoreError};
+use crate::witness::Witness;
 use crate::{control, http};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
@@ -183,7 +184,8 @@ struct Running {
 async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, StartError> {
     let control = bind("control", config.control, config).await?;
     let http = bind("HTTP", config.http, config).await?;
-    let lock = hold_database(&config.database)?;
+    let witness = Witness::hold(&config.database)?;
+    let lock = witness.clone_hold().map_err(StartError::Host)?;
     let clock: Arc<dyn HostClock> = match &config.clock {
         Some(clock) => clock.clone(),
         None => Arc::new(SystemClock::new(None).map_err(StartError::Host)?),
@@ -192,8 +194,9 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
     let mut store = SqliteStore::open(&config.database).map_err(failed)?;
     let reader = SqliteStore::open(&config.database).map_err(failed)?;
     let file = identity(&config.database).map_err(StartError::Host)?;
+    let place = Place { file, witness };
     let (time, taken_up) =
-        Time::take_up(&mut store, clock, file, config.start_as, config.server_rate, config.guards).map_err(
+        Time::take_up(&mut store, clock, place, config.start_as, config.server_rate, config.guards).map_err(
             |error| match error {
                 LineError::Copied => StartError::Copied { database: config.database.clone() },
                 LineError::Store(cause) => failed(cause),
@@ -261,25 +264,6 @@ async fn bind(what: &'static str, address: SocketAddr, config: &Config) -> Resul
         std::io::ErrorKind::AddrInUse => StartError::PortInUse { what, address },
         _ => StartError::Listen { what, address, cause },
     })
-}
-
-/// Makes the database's folder, and sees to it that no other server serves the same database.
-fn hold_database(database: &Path) -> Result<File, StartError> {
-    let folder = match database.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let failed = |cause| StartError::Folder { folder: folder.clone(), cause };
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    let mut name = database.file_name().unwrap_or_default().to_owned();
-    name.push(".lock");
-    let lock =
-        File::options().create(true).truncate(false).write(true).open(folder.join(name)).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StartError::InUse { database: database.to_owned() }),
-        Err(std::fs::TryLockError::Error(cause)) => Err(failed(cause)),
-    }
 }
 
 /// What tells a database's file from a copy of it: its inode and when that was made. Both move with a

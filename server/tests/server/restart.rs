@@ -116,6 +116,27 @@ fn a_copy_is_refused_until_somebody_says_what_it_is() {
 }
 
 #[test]
+fn a_backup_copied_over_the_database_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (database, backup) = (folder.path().join("downbeat.db"), folder.path().join("backup"));
+    let clock = StillClock::new();
+    let server = start_with(folder.path(), &clock);
+    make_farm(&server, "eu");
+    server.stop();
+    std::fs::copy(&database, &backup).unwrap();
+    clock.advance(60_000_000_000, 60_000_000_000);
+    let server = start_with(folder.path(), &clock);
+    advance(&server);
+    server.stop();
+    // Into the same file, so that it keeps its identity.
+    std::fs::copy(&backup, &database).unwrap();
+    let config = || Config { clock: Some(clock.clone()), ..config(folder.path()) };
+    assert!(matches!(Server::start(config()), Err(StartError::Copied { .. })));
+    Server::start(Config { start_as: StartAs::Restored, ..config() }).unwrap().stop();
+    Server::start(config()).unwrap().stop();
+}
+
+#[test]
 fn no_time_beyond_the_mark_is_given_out_and_a_jump_of_the_clock_is_recovered_from() {
     let folder = tempfile::tempdir().unwrap();
     let clock = StillClock::new();
