@@ -173,12 +173,14 @@ fn a_blocked_candidate_stays_changed<H: Harness>() {
     let due = Scheduled {
         dataset: name("d"),
         key: b"s".to_vec(),
-        effective_at: secs(105),
+        effective_at: secs(250),
         expires_at: None,
         value: Some(b"now".to_vec()),
     };
+    // Entered and compared long before its instant, so that only the instant brings it up again.
+    store.apply(&farm, &[Edit::Schedule(due)]).unwrap();
     promote(&mut store, &farm);
-    store.apply(&farm, &[put("d", "a", "2"), Edit::Schedule(due)]).unwrap();
+    store.apply(&farm, &[put("d", "a", "2")]).unwrap();
     let before = store.table(&farm).unwrap();
     // A gate's refusal, as core makes it: the epoch rises over the same content.
     store

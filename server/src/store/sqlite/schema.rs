@@ -16,6 +16,10 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     check(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
+    // Otherwise a statement is compiled anew for each key that it is bound to (to look at statistics).
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // 64 MiB of pages at most; with the default of 2 a large promotion reads its pages again and again.
+    connection.pragma_update(None, "cache_size", -65_536)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(StoreError::Io(format!(

@@ -143,7 +143,8 @@ CREATE TABLE generation_dataset (
 -- Triggers. They must do the same under any pragma of any tool and under any conflict clause of the
 -- statement that fires them (which overrides a trigger's own), so: no reliance on delete triggers for
 -- rows that REPLACE takes away (such a row has the bytes of the new key, which is captured), and
--- WHERE NOT EXISTS instead of OR IGNORE.
+-- WHEN NOT EXISTS instead of OR IGNORE. (As a condition of the trigger, not of an INSERT ... SELECT:
+-- that would make a temporary table for each row.)
 
 CREATE TRIGGER production_belongs BEFORE INSERT ON production BEGIN
     SELECT RAISE(ABORT, 'there is no such farm here; make it first, or correct the name')
@@ -177,49 +178,55 @@ CREATE TRIGGER scheduled_still_belongs BEFORE UPDATE OF farm, dataset ON schedul
             AND (SELECT count(*) FROM dataset WHERE farm = NEW.farm) >= 64;
 END;
 
-CREATE TRIGGER changed_names AFTER INSERT ON changed BEGIN
-    INSERT INTO dataset SELECT NEW.farm, NEW.dataset
-        WHERE NOT EXISTS (SELECT 1 FROM dataset WHERE farm = NEW.farm AND name = NEW.dataset);
+CREATE TRIGGER changed_names AFTER INSERT ON changed
+WHEN NOT EXISTS (SELECT 1 FROM dataset WHERE farm = NEW.farm AND name = NEW.dataset) BEGIN
+    INSERT INTO dataset VALUES (NEW.farm, NEW.dataset);
 END;
 
-CREATE TRIGGER production_inserted AFTER INSERT ON production BEGIN
-    INSERT INTO changed SELECT NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = NEW.farm AND dataset = NEW.dataset
-            AND key = CAST(NEW.key AS BLOB));
+CREATE TRIGGER production_inserted AFTER INSERT ON production
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = NEW.farm AND dataset = NEW.dataset AND key = CAST(NEW.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB));
 END;
 
-CREATE TRIGGER production_updated AFTER UPDATE ON production BEGIN
-    INSERT INTO changed SELECT OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = OLD.farm AND dataset = OLD.dataset
-            AND key = CAST(OLD.key AS BLOB));
-    INSERT INTO changed SELECT NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = NEW.farm AND dataset = NEW.dataset
-            AND key = CAST(NEW.key AS BLOB));
+CREATE TRIGGER production_updated_from AFTER UPDATE ON production
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = OLD.farm AND dataset = OLD.dataset AND key = CAST(OLD.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB));
 END;
 
-CREATE TRIGGER production_deleted AFTER DELETE ON production BEGIN
-    INSERT INTO changed SELECT OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = OLD.farm AND dataset = OLD.dataset
-            AND key = CAST(OLD.key AS BLOB));
+CREATE TRIGGER production_updated_to AFTER UPDATE ON production
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = NEW.farm AND dataset = NEW.dataset AND key = CAST(NEW.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB));
 END;
 
-CREATE TRIGGER scheduled_inserted AFTER INSERT ON scheduled BEGIN
-    INSERT INTO changed SELECT NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = NEW.farm AND dataset = NEW.dataset
-            AND key = CAST(NEW.key AS BLOB));
+CREATE TRIGGER production_deleted AFTER DELETE ON production
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = OLD.farm AND dataset = OLD.dataset AND key = CAST(OLD.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB));
 END;
 
-CREATE TRIGGER scheduled_updated AFTER UPDATE ON scheduled BEGIN
-    INSERT INTO changed SELECT OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = OLD.farm AND dataset = OLD.dataset
-            AND key = CAST(OLD.key AS BLOB));
-    INSERT INTO changed SELECT NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = NEW.farm AND dataset = NEW.dataset
-            AND key = CAST(NEW.key AS BLOB));
+CREATE TRIGGER scheduled_inserted AFTER INSERT ON scheduled
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = NEW.farm AND dataset = NEW.dataset AND key = CAST(NEW.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB));
 END;
 
-CREATE TRIGGER scheduled_deleted AFTER DELETE ON scheduled BEGIN
-    INSERT INTO changed SELECT OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB)
-        WHERE NOT EXISTS (SELECT 1 FROM changed WHERE farm = OLD.farm AND dataset = OLD.dataset
-            AND key = CAST(OLD.key AS BLOB));
+CREATE TRIGGER scheduled_updated_from AFTER UPDATE ON scheduled
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = OLD.farm AND dataset = OLD.dataset AND key = CAST(OLD.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB));
+END;
+
+CREATE TRIGGER scheduled_updated_to AFTER UPDATE ON scheduled
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = NEW.farm AND dataset = NEW.dataset AND key = CAST(NEW.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (NEW.farm, NEW.dataset, CAST(NEW.key AS BLOB));
+END;
+
+CREATE TRIGGER scheduled_deleted AFTER DELETE ON scheduled
+WHEN NOT EXISTS (SELECT 1 FROM changed
+    WHERE farm = OLD.farm AND dataset = OLD.dataset AND key = CAST(OLD.key AS BLOB)) BEGIN
+    INSERT INTO changed VALUES (OLD.farm, OLD.dataset, CAST(OLD.key AS BLOB));
 END;
