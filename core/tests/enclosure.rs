@@ -191,7 +191,7 @@ fn any_clock() -> impl Strategy<Value = (Enclosure, Sample, i64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// S12.
     #[test]
