@@ -27,7 +27,7 @@ use std::sync::{Arc, PoisonError};
 /// `GET /v1/health`: whether the server answers, gives out time and reaches its database.
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Value>) {
     let reading = shared.time.reading();
-    let database = matches!(shared.writer.run(|store| store.farms().is_ok()).await, Ok(true));
+    let database = matches!(shared.reader.run(|store| store.farms().is_ok()).await, Ok(true));
     let well = reading.allowed && database;
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
@@ -120,7 +120,7 @@ pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, F
         let staged = store.generations(&name)?.pop();
         Ok::<_, StoreError>((now, table, live, staged))
     };
-    let (now, table, live, staged) = shared.writer.run(look).await??;
+    let (now, table, live, staged) = shared.reader.run(look).await??;
     let agents = farm.agents.all();
     let mut body = table_json(&table, now);
     if let Some(object) = body.as_object_mut() {

@@ -46,7 +46,7 @@ pub(super) async fn get(
     let (dataset, key) = place(&caller)?;
     let farm = farm.name.clone();
     let value = match query::<GetQuery>(&uri)?.epoch {
-        None => shared.writer.run(move |store| store.get(&farm, &dataset, &key)).await??,
+        None => shared.reader.run(move |store| store.get(&farm, &dataset, &key)).await??,
         Some(epoch) => shared.reader.run(move |store| store.get_at(&farm, epoch, &dataset, &key)).await??,
     };
     let value = value.ok_or_else(|| {
