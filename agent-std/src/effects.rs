@@ -121,7 +121,7 @@ impl Driver {
         if let Some(content) = content {
             self.shelf.put(target.digest, content);
         }
-        let effects = self.agent.verified(now, found);
+        let effects = self.agent.verified(now, target, found);
         self.carry_out(now, effects, &Cause::default());
     }
 }

@@ -48,7 +48,7 @@ impl<W: Write> Host<W> {
                 Effect::Keep { .. } => self.incoming.extend_from_slice(bytes),
                 Effect::Verify { target } => {
                     let found = self.verify(target);
-                    let effects = agent.verified(self.now(), found);
+                    let effects = agent.verified(self.now(), target, found);
                     self.carry_out(agent, effects, &[])?;
                 }
                 Effect::Publish(_) => {

@@ -137,6 +137,8 @@ pub struct Agent {
     /// Content that is held, of a generation whose standing is not known.
     pub(crate) spare: Option<Generation>,
     pub(crate) refused: Option<(Generation, Veto)>,
+    /// A generation named as active that the host won't take.
+    pub(crate) refused_active: Option<Generation>,
     pub(crate) published: SwitchPlan,
     /// What is published comes from the timeline before `timeline`.
     pub(crate) carried: bool,
@@ -183,6 +185,7 @@ impl Agent {
             staged: page.and_then(|page| page.staged),
             spare: start.last_good,
             refused: None,
+            refused_active: None,
             published: page
                 .unwrap_or_else(|| SwitchPlan::nothing(start.boot, config.mode, config.activation)),
             carried: page.is_some(),
@@ -207,10 +210,11 @@ impl Agent {
         self.settle(now, effects)
     }
 
-    /// What the host found when it was asked to verify a generation (steps 234, 228).
-    pub fn verified(&mut self, now: LocalTime, found: Verified) -> Effects {
+    /// What the host found when it was asked to verify `target` (steps 234, 228). An answer that comes
+    /// when something else is retrieved already is used for nothing.
+    pub fn verified(&mut self, now: LocalTime, target: Generation, found: Verified) -> Effects {
         let mut effects = self.tick(now);
-        self.on_verified(now, found, &mut effects);
+        self.on_verified(now, target, found, &mut effects);
         self.settle(now, effects)
     }
 
@@ -391,7 +395,7 @@ impl Agent {
             return self.on_new_line(now, reply.stamp.timeline, effects);
         }
         let sent = if guards.on(Guard::EchoedSendInstant) { reply.stamp.echo } else { request.last_sent };
-        if (sent < request.sent || sent > now) && guards.on(Guard::OutstandingOnly) {
+        if (sent < request.sent || sent > now) && guards.on(Guard::EchoInRange) {
             return self.event(Event::Unmatched, effects);
         }
         self.outstanding = None;
@@ -422,7 +426,10 @@ impl Agent {
             self.copying = false;
             self.publish(fenced, effects);
         }
-        self.go(now, Step::Reading, effects);
+        // The first time at once; a clock or a server that stays wrong is not asked at network speed.
+        let again = self.attempt > 0;
+        let until = self.backed_off(now);
+        self.go(now, if again { Step::Waiting { until } } else { Step::Reading }, effects);
     }
 
     /// Whether the last samples before T are in.

@@ -69,8 +69,9 @@ pub enum Guard {
     AdvanceIdempotent,
     /// Whether T has passed is decided by the server's time, not by an agent's estimate (§4).
     ServerTimeDecides,
-    /// r and s of a server without a clock of its own are the outer ends of its enclosure (§8).
-    OuterEndsStamped,
+    /// An echo lies between the first sending of its request and now (§4): a second net behind the
+    /// matching of ids.
+    EchoInRange,
 }
 
 /// The set of guards that are on.

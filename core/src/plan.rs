@@ -88,7 +88,7 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
             _ => plan,
         };
     }
-    let plan = SwitchPlan { staged: Some(basis.table.staged), staged_until: bounds.promise, ..plan };
+    let plan = SwitchPlan { staged: basis.staged, staged_until: bounds.promise, ..plan };
     let published =
         basis.published.staged.filter(|staged| same(basis.guards, Some(*staged), basis.table.staged));
     let earlier = |from: LocalTime| match published {
@@ -110,7 +110,7 @@ fn live(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
     let published = basis.published;
     let kept = same(basis.guards, published.active, basis.table.staged) && !published.stale;
     SwitchPlan {
-        active: Some(basis.table.staged),
+        active: basis.active,
         active_until: if kept { bounds.promise.max(published.active_until) } else { bounds.promise },
         ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)
     }
@@ -123,7 +123,7 @@ fn before_the_switch(basis: &Basis<'_>, bounds: &Bounds) -> (Option<Generation>,
     let planned = same(basis.guards, published.staged, basis.table.staged);
     let named = match basis.table.active {
         Some(active) if basis.guards.on(Guard::JoinerOneReply) => {
-            same(basis.guards, basis.active, active).then_some(active)
+            basis.active.filter(|_| same(basis.guards, basis.active, active))
         }
         _ if basis.guards.on(Guard::JoinerOneReply) => None,
         _ => basis.active,
@@ -209,7 +209,7 @@ fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
             active: published.active,
             stale: !strict,
             active_until: if strict { published.active_until } else { bounds.from },
-            staged: Some(staged),
+            staged: basis.staged,
             staged_from: bounds.from,
             staged_until: bounds.promise,
             ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)

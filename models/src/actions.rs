@@ -2,9 +2,10 @@
 
 use crate::configuration::{Configuration, Kind};
 use crate::world::{End, Payload, Scheduled, World};
+use downbeat_core::message::RequestBody;
 use downbeat_core::operator;
 use downbeat_core::serving::SwitchPlan;
-use downbeat_core::time::{ServerTime, Span};
+use downbeat_core::time::Span;
 use downbeat_core::timeline::OldLine;
 
 /// One step.
@@ -26,6 +27,8 @@ pub enum Action {
     Resume(u8),
     /// An old process writes the page.
     WriteOldPage(u8),
+    /// An agent that was cut off is connected again.
+    Reach(u8),
     /// A fault that concerns a packet.
     Packet(Kind, u8),
     /// A fault that concerns an agent.
@@ -37,7 +40,8 @@ pub enum Action {
 }
 
 const PACKET_FAULTS: [Kind; 3] = [Kind::Lose, Kind::Repeat, Kind::Delay];
-const AGENT_FAULTS: [Kind; 9] = [
+const AGENT_FAULTS: [Kind; 10] = [
+    Kind::CutOff,
     Kind::LateTimer,
     Kind::CrashTakesOver,
     Kind::CrashKeepsDisk,
@@ -63,16 +67,25 @@ impl World {
     /// All steps from here.
     pub fn actions(&self, config: &Configuration) -> Vec<Action> {
         let mut actions = Vec::new();
-        // An answer on its way to an agent commutes with everything but that agent's own steps, and
-        // is taken first; to delay it is a choice of its own.
+        if self.faults > 0 {
+            self.fault_actions(config, &mut actions);
+        }
+        if self.operations > 0 && self.server.up && self.server.committing.is_none() {
+            let allowed = |kind: &Kind| config.operation_kinds.has(*kind) && self.may_operate(*kind);
+            actions.extend(OPERATIONS.into_iter().filter(allowed).map(Action::Operate));
+        }
+        if let Some(action) = self.commuting(config) {
+            actions.push(action);
+            return actions;
+        }
         for (place, packet) in self.network.iter().enumerate() {
             if self.can_arrive(packet) {
                 actions.push(Action::Deliver(place as u8));
             }
         }
         for index in 0..self.hosts.len() {
-            if self.wants_wake(index) {
-                actions.push(Action::Wake(index as u8));
+            if self.hosts[index].cut {
+                actions.push(Action::Reach(index as u8));
             }
             if self.hosts[index].reader.is_some() {
                 actions.push(Action::Resume(index as u8));
@@ -88,14 +101,22 @@ impl World {
         if self.now < config.horizon && !self.is_urgent(config) {
             actions.push(Action::Tick);
         }
-        if self.faults > 0 {
-            self.fault_actions(config, &mut actions);
-        }
-        if self.operations > 0 && self.server.up && self.server.committing.is_none() {
-            let allowed = |kind: &Kind| config.operation_kinds.has(*kind) && self.may_operate(*kind);
-            actions.extend(OPERATIONS.into_iter().filter(allowed).map(Action::Operate));
-        }
         actions
+    }
+
+    /// A step that commutes with every step of anybody else, and so is taken before them: an agent's
+    /// timer, an answer that is due, or a request for staged content, which stays available over the
+    /// next advance. Each touches one agent and what it sends. Faults and
+    /// operations are choices of their own and stay open in every state.
+    fn commuting(&self, config: &Configuration) -> Option<Action> {
+        let wake = (0..self.hosts.len()).find(|index| self.wants_wake(*index));
+        if let Some(index) = wake {
+            return Some(Action::Wake(index as u8));
+        }
+        let due = |at: &usize| {
+            (self.is_answer(*at) || self.asks_for_staged_content(*at)) && self.network[*at].is_urgent(self, config)
+        };
+        (0..self.network.len()).find(due).map(|place| Action::Deliver(place as u8))
     }
 
     fn starts(&self, config: &Configuration, actions: &mut Vec<Action>) {
@@ -152,6 +173,7 @@ impl World {
         let host = &self.hosts[index];
         match kind {
             Kind::LateTimer => self.wants_wake(index),
+            Kind::CutOff => !host.cut,
             Kind::Slow | Kind::Fast => {
                 host.error == 0
                     && host.last_error.is_none_or(|last| self.now + 1 - last >= config.ticks_per_error())
@@ -186,13 +208,15 @@ impl World {
                 let mark = self.server.mark;
                 self.server_begins_line(config, shift as i64, OldLine::MarkStored(mark));
             }
+            Action::Reach(index) => self.reach(config, index as usize),
             Action::Resume(index) => self.judge_resumed(config, index as usize),
             Action::WriteOldPage(index) => self.write_old_page(index as usize),
             Action::Packet(kind, place) => self.packet_fault(kind, place as usize),
             Action::Agent(kind, index) => self.agent_fault(config, kind, index as usize),
             Action::Server(Kind::Restore, _) => {
                 self.faults -= 1;
-                self.server_restored(config, 0);
+                // Another host, whose clock is ahead.
+                self.server_restored(config, 2);
             }
             Action::Server(_, committed) => {
                 self.faults -= 1;
@@ -200,6 +224,7 @@ impl World {
             }
             Action::Operate(kind) => self.operate(config, kind),
         }
+        self.forget_dead_packets(config);
         self.observe(config);
     }
 
@@ -223,6 +248,7 @@ impl World {
         self.faults -= 1;
         match kind {
             Kind::LateTimer => self.hosts[index].late = true,
+            Kind::CutOff => self.cut_off(index),
             Kind::CrashTakesOver => self.crash(config, index, End::TakesOver),
             Kind::CrashKeepsDisk => self.crash(config, index, End::KeepsDisk),
             Kind::Reboot => self.crash(config, index, End::Reboots),
@@ -272,13 +298,17 @@ impl World {
         self.record_operation();
     }
 
-    /// Whether a packet is for an agent.
-    pub fn is_answer(&self, place: usize) -> bool {
-        matches!(self.network[place].payload, Payload::Answer(..))
+    fn asks_for_staged_content(&self, place: usize) -> bool {
+        let Payload::Request(request) = &self.network[place].payload else { return false };
+        let staged = self.server.store.table.staged.digest;
+        match request.body {
+            RequestBody::Route { target, .. } => target.digest == staged,
+            RequestBody::Fetch { object, .. } => object == staged,
+            _ => false,
+        }
     }
 
-    /// The server's time after which a promise that was given is surely over, for recovery.
-    pub fn next_instant_of_line(&self) -> ServerTime {
-        self.server.store.table.activation
+    fn is_answer(&self, place: usize) -> bool {
+        matches!(self.network[place].payload, Payload::Answer(..))
     }
 }

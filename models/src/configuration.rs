@@ -35,6 +35,8 @@ pub enum Kind {
     NewLineAhead,
     /// The server's store is replaced by a backup.
     Restore,
+    /// An agent is cut off from the server, for any time.
+    CutOff,
     /// A local clock misses a tick.
     Slow,
     /// A local clock gains a tick.
@@ -152,6 +154,9 @@ pub struct Configuration {
     pub rate: Rate,
     /// The server's own uncertainty about its clock, in ticks (several servers over one database).
     pub server_epsilon: i64,
+    /// For how many ticks the farm has run without a fault before the search begins; from the very
+    /// start of its agents where it has not.
+    pub run_up: Option<i64>,
     /// Whether recovery (R1) is tried from every state.
     pub recovery: bool,
 }
@@ -168,6 +173,20 @@ pub const fn settings(interval: i64) -> Settings {
         lead: ticks(2),
         lease: ticks(2),
         round_trip: ticks(0),
+        retrieve: ticks(0),
+        stagger: ticks(0),
+        early_limit: ticks(1),
+        sample_window: ticks(0),
+    }
+}
+
+/// Settings of a farm whose messages may take a tick each way: a cycle of fourteen ticks.
+pub const fn patient() -> Settings {
+    Settings {
+        interval: ticks(14),
+        lead: ticks(5),
+        lease: ticks(3),
+        round_trip: ticks(2),
         retrieve: ticks(0),
         stagger: ticks(0),
         early_limit: ticks(1),
@@ -196,6 +215,7 @@ impl Configuration {
             samples: 0,
             rate: Rate::ZERO,
             server_epsilon: 0,
+            run_up: None,
             recovery: true,
         }
     }

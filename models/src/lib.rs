@@ -7,4 +7,5 @@ pub mod properties;
 pub mod record;
 pub mod recover;
 pub mod search;
+pub mod twins;
 pub mod world;

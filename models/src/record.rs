@@ -305,6 +305,11 @@ impl World {
         let Some(generation) = serving.current() else { return };
         let live = self.live_at(real);
         let is_live = live.is_some_and(|rank| self.record.goes_live[rank].generation == generation);
+        let disagrees = live.is_some_and(|rank| {
+            let live = self.record.goes_live[rank].generation;
+            live.epoch == generation.epoch && live.digest != generation.digest
+        });
+        self.record.demand(!disagrees, Broken::Agreement);
         let Some(rank) = self.rank(config, generation, real) else {
             return self.record.break_(Broken::Agreement);
         };

@@ -8,15 +8,15 @@ use downbeat_core::serving::Serving;
 
 /// Whether every agent of a farm that is not held becomes current in time (R1).
 pub fn recovers(config: &Configuration, from: &World) -> bool {
-    let mut world = from.clone();
-    (world.faults, world.operations) = (0, 0);
-    if world.server.store.table.held.is_some() {
+    if from.server.store.table.held.is_some() || all_current(from) {
         return true;
     }
+    let mut world = from.clone();
+    (world.faults, world.operations) = (0, 0);
     settle(config, &mut world);
     let deadline = begin(&world) + bound(config, &world);
     let unlimited = Configuration { horizon: i64::MAX, ..config.clone() };
-    while !all_current(&unlimited, &world) {
+    while !all_current(&world) {
         if world.now >= deadline {
             return false;
         }
@@ -52,6 +52,15 @@ fn begin(world: &World) -> i64 {
     world.now.max(table.activation.as_nanos() - world.line().offset)
 }
 
+/// A farm that has run without a fault for some time.
+pub(crate) fn run_up(config: &Configuration, world: &mut World, ticks: i64) {
+    settle(config, world);
+    for _ in 0..ticks {
+        world.step(config, Action::Tick);
+        settle(config, world);
+    }
+}
+
 /// Everything that takes no time is done, faithfully and in order.
 fn settle(config: &Configuration, world: &mut World) {
     for _ in 0..10_000 {
@@ -59,6 +68,8 @@ fn settle(config: &Configuration, world: &mut World) {
             Action::Commit
         } else if !world.server.up {
             if config.kinds.has(Kind::NewLineAhead) { Action::NewLine(2) } else { Action::Continue }
+        } else if let Some(index) = (0..world.hosts.len()).find(|index| world.hosts[*index].cut) {
+            Action::Reach(index as u8)
         } else if let Some(place) = (0..world.network.len()).find(|at| world.can_arrive(&world.network[*at])) {
             Action::Deliver(place as u8)
         } else if let Some(index) = (0..world.hosts.len()).find(|index| world.wants_wake(*index)) {
@@ -71,7 +82,7 @@ fn settle(config: &Configuration, world: &mut World) {
     panic!("a schedule without faults never comes to rest: {:?}", world.hosts);
 }
 
-fn all_current(_: &Configuration, world: &World) -> bool {
+fn all_current(world: &World) -> bool {
     (0..world.hosts.len()).all(|index| {
         let host = &world.hosts[index];
         if host.agent.report(world.local_now(index)).veto.is_some() || host.vetoes {

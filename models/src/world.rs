@@ -136,6 +136,8 @@ pub struct Host {
     pub incoming: Vec<Content>,
     /// A suspended reader.
     pub reader: Option<Reader>,
+    /// Nothing gets through between it and the server.
+    pub cut: bool,
     /// Its host refuses the next generation.
     pub vetoes: bool,
 }
@@ -203,13 +205,16 @@ impl World {
         };
         for index in 0..config.modes.len() {
             // Local clocks are a pure shift: a different one for each, so that mixing them shows.
-            let offset = 1_000 * (index as i64 + 1);
+            let offset = World::first_reading(index);
             let boot = BootId(index as u64 + 1);
             let host = world.fresh_host(config, index, offset, boot);
             world.hosts.push(host);
             world.connect(config, index);
         }
         world.observe(config);
+        if let Some(ticks) = config.run_up {
+            crate::recover::run_up(config, &mut world, ticks);
+        }
         world
     }
 
@@ -225,6 +230,7 @@ impl World {
             last_error: None,
             error: 0,
             late: false,
+            cut: false,
             page,
             old_page: None,
             held: Vec::new(),
@@ -232,6 +238,11 @@ impl World {
             reader: None,
             vetoes: false,
         }
+    }
+
+    /// What an agent's clock shows at the start of a boot.
+    pub(crate) fn first_reading(index: usize) -> i64 {
+        1_000 * (index as i64 + 1)
     }
 
     /// A number that was never drawn before.

@@ -75,8 +75,9 @@ impl Own {
             let answer = match effect {
                 Effect::Hello => self.welcome(),
                 Effect::Send(request) => self.answer(request).await,
-                Effect::Verify { .. } => {
-                    queue.extend(self.agent.verified(self.shared.time.local(), Verified::Whole));
+                Effect::Verify { target } => {
+                    let now = self.shared.time.local();
+                    queue.extend(self.agent.verified(now, target, Verified::Whole));
                     continue;
                 }
                 Effect::Copy { .. } => {

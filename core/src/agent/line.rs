@@ -17,6 +17,7 @@ impl Agent {
         self.table = None;
         self.outstanding = None;
         self.refused = None;
+        self.refused_active = None;
         self.carried = self.published.active.is_some() || self.published.staged.is_some();
         if self.link.is_up() {
             self.go(now, Step::Reading, effects);

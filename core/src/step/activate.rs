@@ -26,6 +26,11 @@ pub(crate) struct Armed {
     pub(crate) decided: bool,
 }
 
+/// Between two samples: a whole step is left after the last one, for its answer.
+pub(super) fn spacing(window: Span, samples: u8) -> Span {
+    window.part(samples as i64 + 1)
+}
+
 impl Armed {
     pub(crate) fn new(
         samples: u8,
@@ -34,7 +39,7 @@ impl Armed {
         jitter: Span,
         read_again: LocalTime,
     ) -> Armed {
-        let each = window.part(samples.max(1) as i64);
+        let each = spacing(window, samples);
         Armed { left: samples, next: until - window + jitter, each, until, read_again, decided: false }
     }
 
@@ -96,7 +101,7 @@ impl Agent {
     /// are copied, readers are held from now until the copy is whole.
     pub(crate) fn go_live_now(&mut self, now: LocalTime, effects: &mut Effects) {
         let pending = self.published.staged.is_some() && self.published.staged == self.staged;
-        if self.config.activation == Activation::Switch || !pending {
+        if !pending {
             self.active = self.staged.take();
             return;
         }
@@ -137,7 +142,8 @@ impl Agent {
         self.publish(plan, effects);
     }
 
-    /// No server was reached in time, or none that names an active generation: a prompt agent serves what it served last, marked stale.
+    /// No server was reached in time, or none that names an active generation: a prompt agent serves
+    /// what it served last, marked stale.
     fn serve_last_good(&mut self, effects: &mut Effects) {
         self.start_wait = None;
         let Some(last_good) = self.spare else { return };

@@ -1,9 +1,11 @@
 //! Steps 222 and 224: the table is read and compared with the server's own time, and the agent goes
 //! on to lock, to retrieve, or to wait.
 
+use super::activate::spacing;
 use super::{Armed, Retrieving, Step};
 use crate::agent::{Agent, First};
 use crate::effect::{Cache, Effects};
+use crate::guard::Guard;
 use crate::ids::Generation;
 use crate::plan::same;
 use crate::spread::{Purpose, spread};
@@ -22,7 +24,11 @@ impl Agent {
         let sampling = matches!(self.step, Step::Armed(_))
             && self.table.as_ref().is_some_and(|known| known.staged == table.staged);
         // The server's own reading decides, never an estimate of it.
-        let due = table.activation.passed(answered);
+        let due = if self.config.guards.on(Guard::ServerTimeDecides) {
+            table.activation.passed(answered)
+        } else {
+            self.clock.midpoint(now).is_some_and(|estimate| table.activation.passed(estimate))
+        };
         let held = table.held;
         self.adopt(now, table, due, effects);
         if sampling && !due {
@@ -56,6 +62,9 @@ impl Agent {
         self.stage_if_held(staged);
         if self.refused.is_some_and(|(refused, _)| refused != staged) {
             self.refused = None;
+        }
+        if self.refused_active != table.active {
+            self.refused_active = None;
         }
         self.table = Some(table);
         self.refresh_plan(now, self.has_decided(), effects);
@@ -99,6 +108,7 @@ impl Agent {
             && !current
             && let Some(active) = table.active
             && !same(guards, self.active, active)
+            && self.refused_active != Some(active)
             && self.may_fill_active()
         {
             // A joining agent: k − 1, named by the same reply that named k.
@@ -165,7 +175,7 @@ impl Agent {
     }
 
     fn sample_jitter(&self, table: &TableView, window: Span) -> Span {
-        let each = window.part(self.config.samples.max(1) as i64);
+        let each = spacing(window, self.config.samples);
         spread(self.config.agent, Purpose::Sample, table.staged.epoch, each)
     }
 }

@@ -135,10 +135,19 @@ impl Agent {
     }
 
     /// What the host found. Only what is whole and agrees is staged (S5, S6).
-    pub(crate) fn on_verified(&mut self, now: LocalTime, found: Verified, effects: &mut Effects) {
+    pub(crate) fn on_verified(
+        &mut self,
+        now: LocalTime,
+        verified: Generation,
+        found: Verified,
+        effects: &mut Effects,
+    ) {
         let Step::Retrieving(Retrieving { target, cache, stage: Stage::Verifying, .. }) = self.step else {
             return;
         };
+        if target != verified {
+            return;
+        }
         let found = match found {
             Verified::Mismatch if !self.config.guards.on(Guard::WholeGeneration) => Verified::Whole,
             found => found,
@@ -159,7 +168,10 @@ impl Agent {
             }
             Verified::Vetoed(why) => {
                 self.event(Event::Vetoed(target, why), effects);
-                self.refused = Some((target, why));
+                match cache {
+                    Cache::Active => self.refused_active = Some(target),
+                    Cache::Staged => self.refused = Some((target, why)),
+                }
                 self.report_due = self.config.reports;
             }
         }

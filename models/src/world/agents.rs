@@ -3,6 +3,7 @@
 
 use super::{Content, Host, Payload, Reader, World, agent_config};
 use crate::configuration::{Configuration, Twist};
+use crate::record::Broken;
 use downbeat_core::agent::{Agent, Start};
 use downbeat_core::effect::{Effect, Effects, Event, Verified};
 use downbeat_core::ids::{BootId, Generation};
@@ -55,7 +56,7 @@ impl World {
                     Effects::new()
                 }
                 Effect::Publish(plan) => {
-                    self.hosts[index].page = plan;
+                    self.publish(index, plan);
                     Effects::new()
                 }
                 Effect::Begin { .. } => {
@@ -68,7 +69,7 @@ impl World {
                 }
                 Effect::Verify { target } => {
                     let found = self.verify(config, index, target);
-                    self.hosts[index].agent.verified(now, found)
+                    self.hosts[index].agent.verified(now, target, found)
                 }
                 Effect::Copy { .. } => self.hosts[index].agent.copied(now),
                 Effect::Event(event) => {
@@ -85,8 +86,19 @@ impl World {
         host.held.retain(|(digest, _)| agent.keeps(Generation { epoch: 0, digest: *digest }));
     }
 
+    /// Readers go by the new plan; none that was served may be fenced by it (A1), unless a clock was
+    /// found to be wrong.
+    fn publish(&mut self, index: usize, plan: SwitchPlan) {
+        let before = self.read(index).current();
+        self.hosts[index].page = plan;
+        let taken_back = before.is_some() && self.read(index) == Serving::Fenced;
+        if taken_back && !self.record.clock_broken {
+            self.record.break_(Broken::Available);
+        }
+    }
+
     fn welcome(&mut self, index: usize, now: LocalTime) -> Effects {
-        if !self.server.up {
+        if !self.server.up || self.hosts[index].cut {
             return Effects::new();
         }
         let host = &mut self.hosts[index];
@@ -126,8 +138,8 @@ impl World {
         let incarnation = if again { self.hosts[index].agent.incarnation() } else { self.incarnation() };
         let old = self.hosts[index].clone();
         let reboots = matches!(end, End::Reboots | End::RebootsEmpty);
-        // A clock that begins anew after a boot; not at zero, so that all local times are positive.
-        let offset = if reboots { 500 - self.now } else { old.offset };
+        // A clock that begins anew after a boot, with the same readings as in the boot before.
+        let offset = if reboots { World::first_reading(index) - self.now } else { old.offset };
         let boot = if reboots { BootId(old.boot.0 + 100) } else { old.boot };
         let last_good =
             serving_generation(&old, self.local_now(index)).filter(|_| end != End::RebootsEmpty);
@@ -148,6 +160,7 @@ impl World {
             boot,
             late: false,
             old_page: Some(old.page).filter(|_| paused),
+            cut: old.cut,
             held: if end == End::RebootsEmpty { Vec::new() } else { old.held },
             incoming: Vec::new(),
             reader: None,

@@ -3,7 +3,8 @@
 
 use super::{Content, World};
 use crate::configuration::Configuration;
-use downbeat_core::message::{Request, ToAgent};
+use downbeat_core::guard::Guards;
+use downbeat_core::message::{Request, RequestBody, ToAgent};
 
 /// What a packet carries.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -47,8 +48,52 @@ impl World {
         }
     }
 
+    /// Drops packets that nobody will look at again: answers to requests that are no longer
+    /// outstanding, and requests for content whose answers would be such. Where a broken twin would
+    /// look at them, they stay.
+    pub(crate) fn forget_dead_packets(&mut self, config: &Configuration) {
+        if config.guards != Guards::ALL || config.twist.is_some() {
+            return;
+        }
+        let hosts = &self.hosts;
+        self.network.retain(|packet| {
+            let agent = &hosts[packet.agent as usize].agent;
+            match &packet.payload {
+                Payload::Answer(ToAgent::Reply(reply), _) => agent.waits_for(reply.incarnation, reply.number),
+                Payload::Request(Request { incarnation, number, body, .. }) => {
+                    let effect = !matches!(
+                        body,
+                        RequestBody::Route { .. } | RequestBody::Fetch { .. } | RequestBody::Report(_)
+                    );
+                    // A request that waited behind a transaction and was given up meanwhile is not
+                    // served; one that was delayed on its way is.
+                    (effect && packet.delayed) || agent.waits_for(*incarnation, *number)
+                }
+                Payload::Answer(..) => true,
+            }
+        });
+    }
+
     pub(crate) fn send(&mut self, agent: usize, payload: Payload) {
+        if self.hosts[agent].cut || (!self.server.up && matches!(payload, Payload::Request(_))) {
+            // Nobody listens, or nothing gets through.
+            return;
+        }
         self.network.push(Packet::new(agent, payload));
+    }
+
+    /// An agent is cut off: what was on its way is lost.
+    pub fn cut_off(&mut self, index: usize) {
+        self.hosts[index].cut = true;
+        self.network.retain(|packet| packet.agent as usize != index);
+    }
+
+    /// It is connected again.
+    pub fn reach(&mut self, config: &Configuration, index: usize) {
+        self.hosts[index].cut = false;
+        if self.hosts[index].agent.table().is_none() {
+            self.connect(config, index);
+        }
     }
 
     /// A packet arrives.

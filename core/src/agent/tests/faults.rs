@@ -171,7 +171,8 @@ fn answers_of_the_host_that_nobody_waits_for_change_nothing() {
     let mut farm = Farm::armed(Mode::Strict);
     let before = farm.host().agent.clone();
     for found in [Verified::Whole, Verified::Mismatch, Verified::Vetoed(Veto::Storage)] {
-        farm.input(0, |agent, now| agent.verified(now, found));
+        let target = farm.table.staged;
+        farm.input(0, |agent, now| agent.verified(now, target, found));
     }
     farm.input(0, Agent::copied);
     assert_eq!(farm.host().agent, before);

@@ -53,7 +53,7 @@ enum Message {
     Hello,
     Request(Request),
     ToAgent(ToAgent<u16>),
-    Verified(Verified),
+    Verified(Generation, Verified),
     Copied,
 }
 
@@ -316,9 +316,9 @@ impl Farm {
             }
             Effect::Begin { target, cache } => host.begun.push((target, cache)),
             Effect::Keep { len, .. } => host.kept += len as u64,
-            Effect::Verify { .. } => {
+            Effect::Verify { target } => {
                 let found = if host.findings.is_empty() { Verified::Whole } else { host.findings.remove(0) };
-                self.post(index, now, Message::Verified(found));
+                self.post(index, now, Message::Verified(target, found));
             }
             Effect::Copy { .. } => {
                 let done = now + host.copy_takes;
@@ -395,7 +395,7 @@ impl Farm {
     }
 
     fn deliver(&mut self, index: usize, connection: u32, message: Message) {
-        let of_the_host = matches!(message, Message::Verified(_) | Message::Copied);
+        let of_the_host = matches!(message, Message::Verified(..) | Message::Copied);
         if connection != self.hosts[index].connection && !of_the_host {
             return;
         }
@@ -416,7 +416,9 @@ impl Farm {
             }
             Message::Request(request) => self.answer(index, request),
             Message::ToAgent(message) => self.input(index, |agent, now| agent.receive(now, &message)),
-            Message::Verified(found) => self.input(index, |agent, now| agent.verified(now, found)),
+            Message::Verified(target, found) => {
+                self.input(index, |agent, now| agent.verified(now, target, found));
+            }
             Message::Copied => self.input(index, Agent::copied),
         }
     }
