@@ -1,0 +1,258 @@
+//! Runs the demo: hears the server's events, feeds a day for each epoch, looks at the agents, has the
+//! readers poll tightly near each T, and closes each cycle with its checks.
+
+use super::cast::Member;
+use super::checks::{Checks, Evidence};
+use super::cycle::Cycle;
+use super::ledger::{Ledger, Scheduled, Staged, server_time};
+use super::rates::Rates;
+use super::scene::Scene;
+use super::screen::{Live, Screen};
+use super::stage::Stage;
+use super::watcher::{Track, Watcher};
+use crate::failure::Failure;
+use crate::remote::Told;
+use downbeat_agent::What;
+use downbeat_core::effect::Event;
+use downbeat_core::ids::Epoch;
+use downbeat_core::serving::Mode;
+use downbeat_core::time::{LocalTime, Span};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+/// How often agents are looked at.
+const STEP: Duration = Duration::from_millis(4);
+/// How long after a step of an agent's clock the break is to be found: until then what it believes is
+/// outside of what PROTOCOL §2 promises anything for.
+const GRACE: Span = Span::from_millis(250);
+
+/// All that plays.
+pub(crate) struct Conductor {
+    pub(crate) stage: Stage,
+    pub(crate) scene: Scene,
+    pub(crate) members: Vec<Member>,
+    pub(crate) watcher: Watcher,
+    pub(crate) events: Receiver<Told>,
+    pub(crate) rates: Rates,
+    pub(crate) screen: Screen,
+    /// The day that is in production.
+    pub(crate) fed: Option<usize>,
+    pub(crate) next_day: usize,
+    pub(crate) wanted: u64,
+    pub(crate) ledger: Ledger,
+    pub(crate) checks: Checks,
+    pub(crate) cycles: Vec<Cycle>,
+    /// The newest epoch whose cycle is closed.
+    pub(crate) closed: Epoch,
+    /// When the act was played.
+    pub(crate) acted: Option<LocalTime>,
+}
+
+impl Conductor {
+    /// Plays until so many cycles are over, or a property is broken.
+    ///
+    /// # Errors
+    /// The host is too busy to come to its cycles, or the server ended.
+    pub(crate) fn play(&mut self) -> Result<(), Failure> {
+        let interval = self.stage.settings.interval;
+        let limit = interval.times(i64::try_from(self.wanted).unwrap_or(i64::MAX).saturating_add(8));
+        let end = self.stage.timeline.now() + limit + Span::from_secs(15);
+        while (self.cycles.len() as u64) < self.wanted {
+            self.hear()?;
+            let tracks = self.watcher.tracks();
+            self.look(&tracks);
+            self.tighten(&tracks);
+            let broken = self.close(&tracks);
+            if broken {
+                break;
+            }
+            let Conductor { members, ledger, rates, stage, screen, .. } = self;
+            let timeline = &stage.timeline;
+            screen.draw(&Live { members, tracks: &tracks, ledger, rates, timeline });
+            if self.stage.timeline.now() > end {
+                return Err(Failure::refused(
+                    format!("only {} of {} cycles came about in time", self.cycles.len(), self.wanted),
+                    "the host is too busy: give it a longer --interval, or fewer --agents",
+                ));
+            }
+            std::thread::sleep(STEP);
+        }
+        self.screen.wipe();
+        Ok(())
+    }
+
+    /// Takes in what the server told.
+    fn hear(&mut self) -> Result<(), Failure> {
+        loop {
+            let told = match self.events.try_recv() {
+                Ok(told) => told,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(Failure::own("the demo's server ended by itself")),
+            };
+            match told.name.as_str() {
+                "status" | "staged" => self.staged(&told)?,
+                "cycle" => {
+                    let (epoch, now) = (told.data["epoch"].as_u64(), server_time(&told.data["now"]));
+                    if let (Some(epoch), Some(now)) = (epoch, now) {
+                        self.checks.began(epoch, now, &self.ledger);
+                    }
+                }
+                "missed" => return Err(Failure::own("the demo missed events of its server: the host is too busy")),
+                _ => {}
+            }
+        }
+    }
+
+    /// An epoch was staged: what production holds from now on is for the one after it.
+    fn staged(&mut self, told: &Told) -> Result<(), Failure> {
+        let Some(staged) = Staged::of(told) else { return Ok(()) };
+        if told.name == "staged" {
+            self.checks.staged(&staged, &self.ledger);
+        }
+        let heard = self.stage.timeline.now();
+        if !self.ledger.enter(&staged, self.fed, heard, self.members.len()) {
+            return Ok(());
+        }
+        let before = self.fed.map(|day| self.rates.day(day));
+        self.stage.feed(self.rates.day(self.next_day), before)?;
+        self.fed = Some(self.next_day);
+        self.next_day += 1;
+        if self.scene.schedule && self.ledger.scheduled.is_none() && told.name == "staged" {
+            // Between two regular activations, and past again at a regular one.
+            let interval = self.stage.settings.interval;
+            let from = staged.activation + interval + Span::from_nanos(interval.as_nanos() / 4 * 3);
+            let until = staged.activation + interval.times(4);
+            self.stage.schedule(from, until)?;
+            self.ledger.scheduled = Some(Scheduled { from, until, after: staged.epoch });
+        }
+        Ok(())
+    }
+
+    /// Looks at every agent: its enclosure against the truth, and how far it has come.
+    fn look(&mut self, tracks: &[Track]) {
+        let timeline = &self.stage.timeline;
+        for (number, member) in self.members.iter().enumerate() {
+            let stepped = self.scene.act.filter(|act| act.agent == number && act.step.is_some());
+            let grace = stepped.is_some() && self.acted.is_some_and(|at| timeline.now() - at < GRACE);
+            if !grace {
+                self.checks.enclosure(&member.role.name, &member.agent, timeline);
+            }
+            let status = member.agent.status();
+            let reading = member.agent.clock().read();
+            for (epoch, entry) in self.ledger.epochs.range_mut(self.closed + 1..) {
+                let Some(way) = entry.agents.get_mut(number) else { continue };
+                let holds = status.plan.staged.is_some_and(|staged| staged.epoch == *epoch);
+                if holds || tracks.get(number).is_some_and(|track| track.newest >= *epoch) {
+                    way.armed.get_or_insert(reading.host);
+                }
+                let at = reading.local + (timeline.host(entry.activation) - reading.host);
+                if reading.local < at {
+                    way.epsilon = status.clock.epsilon(at).map(Span::as_nanos);
+                }
+                let recorded = status.last.iter().rev().find_map(|happening| match &happening.what {
+                    What::Protocol(Event::Switched(switched)) if switched.epoch == *epoch => Some(switched.epsilon),
+                    _ => None,
+                });
+                way.recorded = recorded.map(Span::as_nanos).or(way.recorded);
+            }
+        }
+    }
+
+    /// Near T readers poll tightly: from before the earliest switch that any ε allows until all have
+    /// switched.
+    fn tighten(&self, tracks: &[Track]) {
+        let next = self.ledger.epochs.range(self.closed + 1..).next();
+        let Some((epoch, entry)) = next else { return };
+        let widest = entry.agents.iter().filter_map(|way| way.epsilon).max().unwrap_or(0).clamp(0, 100_000_000);
+        let at = self.stage.timeline.host(entry.activation);
+        let all = tracks.iter().all(|track| track.newest >= *epoch);
+        let margin = Span::from_nanos(widest) + Span::from_millis(5);
+        let until = if all { at } else { at + margin.times(3) };
+        self.watcher.tight(at - margin, until);
+    }
+
+    /// Closes the cycle of the next epoch, if it is over. Whether a property is broken by now.
+    fn close(&mut self, tracks: &[Track]) -> bool {
+        let Some((&epoch, entry)) = self.ledger.epochs.range(self.closed + 1..).next() else { return false };
+        let now = self.stage.timeline.now();
+        let at = self.stage.timeline.host(entry.activation);
+        let away = self.scene.act.filter(|_| self.acted.is_some()).map(|act| act.agent);
+        let done = |(number, track): (usize, &Track)| {
+            let read = track.of(epoch).is_some_and(|served| served.content.is_some());
+            let recorded = entry.agents.get(number).is_some_and(|way| way.recorded.is_some());
+            away == Some(number) || (read && recorded)
+        };
+        let over = tracks.iter().enumerate().all(done);
+        let patience = Span::from_nanos(self.stage.settings.interval.as_nanos() / 2);
+        if at > now || !(over || now - at > patience) {
+            return false;
+        }
+        self.closed = epoch;
+        let roles: Vec<_> = self.members.iter().map(|member| member.role.clone()).collect();
+        let names: Vec<_> = roles.iter().map(|role| role.name.clone()).collect();
+        let timeline = &self.stage.timeline;
+        let evidence = Evidence {
+            mode: self.scene.common.mode,
+            names: &names,
+            tracks,
+            ledger: &self.ledger,
+            timeline,
+            rates: &self.rates,
+        };
+        self.checks.readers(&evidence);
+        if self.scene.common.mode == Mode::Prompt {
+            self.switches(epoch, tracks, &names);
+        }
+        let Some(cycle) = Cycle::measure(epoch, &self.ledger, &roles, tracks, &self.rates, &self.stage.timeline)
+        else {
+            return false;
+        };
+        // A cycle counts where everybody was there before it.
+        let there = |track: &Track| epoch.checked_sub(1).is_some_and(|before| track.of(before).is_some());
+        let counts = away.is_some() || tracks.iter().all(there);
+        let number = counts.then_some(self.cycles.len() as u64 + 1);
+        self.screen.cycle(number, &cycle, &self.members);
+        if counts {
+            self.cycles.push(cycle);
+            self.act();
+        }
+        !self.checks.violations.is_empty()
+    }
+
+    /// S8, for each agent that switched.
+    fn switches(&mut self, epoch: Epoch, tracks: &[Track], names: &[String]) {
+        let Some(entry) = self.ledger.epochs.get(&epoch) else { return };
+        let evidence = Evidence {
+            mode: self.scene.common.mode,
+            names,
+            tracks,
+            ledger: &self.ledger,
+            timeline: &self.stage.timeline,
+            rates: &self.rates,
+        };
+        for ((name, track), way) in names.iter().zip(tracks).zip(&entry.agents) {
+            // The plan was made with the samples before T; one that came after it may be better.
+            let epsilon = way.recorded.into_iter().chain(way.epsilon).max();
+            if let (Some(served), Some(epsilon)) = (track.of(epoch), epsilon) {
+                self.checks.switch(name, served, epsilon, &evidence);
+            }
+        }
+    }
+
+    /// Plays the act, once.
+    fn act(&mut self) {
+        let Some(act) = self.scene.act.filter(|_| self.acted.is_none()) else { return };
+        let Some(member) = self.members.get(act.agent) else { return };
+        self.acted = Some(self.stage.timeline.now());
+        let name = &member.role.name;
+        let mut text = format!("the link of {name} is cut");
+        if let Some(step) = act.step {
+            member.agent.clock().step(step);
+            text.push_str(&format!(", and its clock set back by {}", crate::show::span(-step.as_nanos())));
+        }
+        if let Some(relay) = &member.relay {
+            relay.cut();
+        }
+        self.screen.say(&format!("-- {text} --\n"));
+    }
+}

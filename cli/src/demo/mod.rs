@@ -1,0 +1,182 @@
+//! `downbeat demo`: a server and some agents with wrong clocks in one process, real data, and readers
+//! that see the agents go over to each day at the same instant. It checks what can be seen of PROTOCOL
+//! §10 from outside, and `--break` shows what a guard is for.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `scene` | what is played: the ordinary demo, and a scene for each guard that can be switched off |
+//! | `cast`, `relay` | the agents and what is wrong with them; the slow link |
+//! | `stage`, `timeline` | the embedded server, and its clock that the demo knows exactly |
+//! | `rates` | the data, and what a generation of it must be |
+//! | `watcher` | the readers |
+//! | `ledger`, `cycle` | what is known of each epoch; a cycle as it was measured |
+//! | `checks` | the properties, by name |
+//! | `conduct`, `screen` | the course of it; what people see |
+
+mod cast;
+mod checks;
+mod conduct;
+mod cycle;
+mod ledger;
+mod rates;
+mod relay;
+mod scene;
+mod screen;
+mod stage;
+mod timeline;
+mod watcher;
+
+use crate::agent::ModeName;
+use crate::failure::Failure;
+use crate::show;
+use checks::{Checks, Violation};
+use clap::Args;
+use conduct::Conductor;
+use downbeat_core::time::Span;
+use ledger::Ledger;
+use rates::Rates;
+use scene::{Break, Scene};
+use screen::Screen;
+use serde_json::json;
+use stage::Stage;
+use watcher::Watcher;
+
+/// Shows a farm of agents with wrong clocks that go over to each new day at the same instant
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// What agents do where they can't prove what is live
+    #[arg(long, value_enum, default_value = "prompt")]
+    mode: ModeName,
+    /// How many agents
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=200))]
+    agents: u16,
+    /// Ends after so many cycles
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    cycles: u16,
+    /// Time between activations
+    #[arg(long, default_value = "2s", value_parser = show::parse_span)]
+    interval: i64,
+    /// Begins with this day (year-month-day) instead of any
+    #[arg(long)]
+    day: Option<String>,
+    /// Prints one JSON object at the end, and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Switches one guard off, in a scene and a mode in which it matters
+    #[arg(long = "break", value_enum, value_name = "GUARD")]
+    broken: Option<Break>,
+    /// Plays the scene of --break with the guard on
+    #[arg(long, requires = "broken", hide = true)]
+    guarded: bool,
+}
+
+impl Demo {
+    /// Plays it.
+    ///
+    /// # Errors
+    /// A property was broken, or the demo could not be played.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let interval = Span::from_nanos(self.interval);
+        let settings = stage::settings(interval)?;
+        let agents = usize::from(self.agents);
+        let scene = match self.broken {
+            Some(broken) => Scene::broken(broken, self.guarded, agents, interval),
+            None => Scene::ordinary(self.mode.mode(), agents),
+        };
+        let rates = Rates::load();
+        let next_day = self.first_day(&rates)?;
+        let stage = Stage::start(settings, scene.server_guards, scene.own_agent)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::own(format!("the host gives no threads ({error})")))?;
+        let mut members = Vec::new();
+        for role in scene.roles.clone() {
+            members.push(runtime.block_on(role.start(stage.control(), stage::FARM, scene.common))?);
+        }
+        let readers = members.iter().map(|member| member.agent.reader()).collect();
+        let watcher = Watcher::start(readers)
+            .map_err(|error| Failure::own(format!("the readers' thread can't be started ({error})")))?;
+        let mut screen = Screen::new(self.json);
+        self.open(&mut screen, &scene);
+        screen.introduce(&members);
+        let events = stage.events()?;
+        let mut conductor = Conductor {
+            stage,
+            scene,
+            members,
+            watcher,
+            events,
+            rates,
+            screen,
+            fed: None,
+            next_day,
+            wanted: u64::from(self.cycles),
+            ledger: Ledger::default(),
+            checks: Checks::default(),
+            cycles: Vec::new(),
+            closed: 0,
+            acted: None,
+        };
+        conductor.play()?;
+        self.end(conductor)
+    }
+
+    fn first_day(&self, rates: &Rates) -> Result<usize, Failure> {
+        match &self.day {
+            None => {
+                // Another stretch of the data each time.
+                let now = jiff::Timestamp::now().as_second().unsigned_abs() as usize;
+                Ok(now.wrapping_mul(7_919) % rates.len().saturating_sub(usize::from(self.cycles) + 8).max(1))
+            }
+            Some(date) => (0..rates.len()).find(|number| rates.day(*number).date == date).ok_or_else(|| {
+                Failure::Usage(format!(
+                    "there are no rates of {date:?}: name a business day from {} to {}, as year-month-day",
+                    rates.day(0).date,
+                    rates.day(rates.len() - 1).date
+                ))
+            }),
+        }
+    }
+
+    fn open(&self, screen: &mut Screen, scene: &Scene) {
+        let mode = if scene.common.mode == ModeName::Strict.mode() { ModeName::Strict } else { ModeName::Prompt };
+        screen.say(&format!(
+            "A data server and {} agents in {} mode, a day of the European Central Bank's rates every {}.",
+            scene.roles.len(),
+            mode.text(),
+            show::span(self.interval)
+        ));
+        if !scene.title.is_empty() {
+            screen.say(&format!("Scene: {}.", scene.title));
+        }
+    }
+
+    /// The summary, and whether all was well.
+    fn end(&self, mut conductor: Conductor) -> Result<(), Failure> {
+        let tracks = conductor.watcher.tracks();
+        let Conductor { cycles, checks, scene, screen, .. } = &mut conductor;
+        let mode = if scene.common.mode == ModeName::Strict.mode() { "strict" } else { "prompt" };
+        screen.summary(cycles, checks, &tracks);
+        if self.json {
+            let all: Vec<_> = cycles.iter().map(cycle::Cycle::json).collect();
+            let violations: Vec<_> = checks.violations.iter().map(Violation::json).collect();
+            show::json(&json!({ "mode": mode, "violations": violations, "cycles": all }));
+        }
+        let violations = std::mem::take(&mut checks.violations);
+        if !self.json {
+            for violation in violations.iter().skip(1) {
+                println!("also: {} {}: {}", violation.property, violation.name(), violation.detail);
+            }
+        }
+        match violations.first() {
+            Some(first) => {
+                let text = format!("broken: {} {}: {}", first.property, first.name(), first.detail);
+                Err(Failure::Broken { text, told: self.json })
+            }
+            None if self.broken.is_some() && !self.guarded => Err(Failure::refused(
+                "the guard is off, and no property was seen broken",
+                "play it again with more --cycles",
+            )),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The demo's data server: embedded, its database in a temporary folder, its ports on loopback, and its
+//! farm with short settings. It is spoken to as anybody would, over the management API.
+
+use super::rates::{Day, KEY, NOTICE};
+use super::timeline::Timeline;
+use crate::failure::Failure;
+use crate::remote::{Remote, Sent, Target, Told};
+use downbeat_core::guard::Guards;
+use downbeat_core::settings::{Limits, Settings};
+use downbeat_core::time::{ServerTime, Span};
+use downbeat_server::{Config, Handle, Server};
+use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use tempfile::TempDir;
+
+/// The farm's name.
+pub(crate) const FARM: &str = "demo";
+
+/// A running server and its farm. Dropped, it ends, then its folder is removed.
+pub(crate) struct Stage {
+    handle: Handle,
+    remote: Remote,
+    pub(crate) timeline: Arc<Timeline>,
+    pub(crate) settings: Settings,
+    _folder: TempDir,
+}
+
+/// Short settings for an interval.
+///
+/// # Errors
+/// The interval is too short, with one that would do.
+pub(crate) fn settings(interval: Span) -> Result<Settings, Failure> {
+    let settings = Settings {
+        interval,
+        lead: Span::from_millis(950),
+        lease: Span::from_millis(200),
+        round_trip: Span::from_millis(150),
+        retrieve: Span::from_millis(550),
+        stagger: Span::from_millis(50),
+        early_limit: Span::from_millis(50),
+        sample_window: Span::from_millis(150),
+    };
+    settings.check(&Limits::default()).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(settings)
+}
+
+impl Stage {
+    /// Starts the server and makes the farm.
+    pub(crate) fn start(settings: Settings, guards: Guards, own_agent: bool) -> Result<Stage, Failure> {
+        let folder = tempfile::Builder::new().prefix("downbeat-demo-").tempdir().map_err(|error| {
+            Failure::own(format!("no temporary folder can be made ({error}); free some space, or set TMPDIR"))
+        })?;
+        let timeline = Timeline::begin();
+        let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut config = Config::new(folder.path().join("downbeat.db"));
+        config.control = any;
+        config.http = any;
+        config.own_agent = own_agent;
+        config.guards = guards;
+        config.clock = Some(timeline.clone());
+        let handle = Server::start(config).map_err(Failure::own)?;
+        let url = format!("http://{}", handle.http());
+        let remote = Remote::new(&Target { url, farm: FARM.to_owned(), token: None, json: false })?;
+        let span = |span: Span| format!("{}ns", span.as_nanos());
+        let body = json!({ "farm": FARM, "generations_kept": 8, "settings": {
+            "interval": span(settings.interval),
+            "lead": span(settings.lead),
+            "lease": span(settings.lease),
+            "round_trip": span(settings.round_trip),
+            "retrieve": span(settings.retrieve),
+            "stagger": span(settings.stagger),
+            "early_limit": span(settings.early_limit),
+            "sample_window": span(settings.sample_window),
+        } });
+        remote.send("POST", "/v1/farms", &Sent::Json(&body))?;
+        Ok(Stage { handle, remote, timeline, settings, _folder: folder })
+    }
+
+    /// Where agents connect.
+    pub(crate) fn control(&self) -> SocketAddr {
+        self.handle.control()
+    }
+
+    /// Makes production a day's, in one transaction.
+    pub(crate) fn feed(&self, day: &Day, before: Option<&Day>) -> Result<(), Failure> {
+        let path = self.remote.of_farm("/apply");
+        self.remote.send("POST", &path, &Sent::Bytes(day.edits(before).as_bytes())).map(|_| ())
+    }
+
+    /// Enters the scheduled record.
+    pub(crate) fn schedule(&self, from: ServerTime, until: ServerTime) -> Result<(), Failure> {
+        let body = json!({ "dataset": NOTICE, "key": KEY, "value": "a scheduled notice",
+            "effective_at": from.as_nanos(), "expires_at": until.as_nanos() });
+        self.remote.send("POST", &self.remote.of_farm("/scheduled"), &Sent::Json(&body)).map(|_| ())
+    }
+
+    /// What happens in the farm, told on a thread of its own, until the server ends.
+    pub(crate) fn events(&self) -> Result<Receiver<Told>, Failure> {
+        let events = self.remote.events()?;
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            for told in events {
+                if sender.send(told).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}

@@ -1,0 +1,225 @@
+//! The demo's readers: one reader of each agent, all polled in turn by one thread, in a tight loop
+//! while a switch is near. One thread and not one for each agent, because on a host with two cores five
+//! spinning threads take the agents' own time, and each would be stopped for milliseconds at a time;
+//! so the gap between two reads of an agent stays below a microsecond or so. How wide it was is told.
+//!
+//! An instant here is that of the look at the clock that justified the read, on the host's undistorted
+//! clock, which the agents can't see.
+
+use super::rates::Records;
+use downbeat_agent::Reader;
+use downbeat_core::ids::{Epoch, Generation};
+use downbeat_core::serving::Serving;
+use downbeat_core::time::LocalTime;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the thread sleeps where no switch is near.
+const IDLE: Duration = Duration::from_micros(500);
+
+/// A generation as the readers of one agent saw it, served as current.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) generation: Generation,
+    /// The first and the last read that got it.
+    pub(crate) first: LocalTime,
+    pub(crate) last: LocalTime,
+    /// The last read before that got the generation before; `None` where there was none.
+    pub(crate) before: Option<LocalTime>,
+    /// The first read that was held for it.
+    pub(crate) held: Option<LocalTime>,
+    /// The last read of any outcome before the first: how exactly `first` is known.
+    pub(crate) looked_before: Option<LocalTime>,
+    /// What was in it; read shortly after the switch.
+    pub(crate) content: Option<Arc<Records>>,
+}
+
+/// A read that went back a generation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WentBack {
+    pub(crate) from: Epoch,
+    pub(crate) to: Epoch,
+}
+
+/// What the readers of one agent saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Track {
+    /// In the order in which they were seen.
+    pub(crate) served: Vec<Served>,
+    pub(crate) newest: Epoch,
+    pub(crate) went_back: Option<WentBack>,
+    /// What the last read got.
+    pub(crate) now: Option<Serving>,
+    pub(crate) reads: u64,
+    held: Option<LocalTime>,
+    looked: Option<LocalTime>,
+}
+
+impl Track {
+    fn note(&mut self, serving: Serving, host: LocalTime) {
+        self.reads += 1;
+        self.now = Some(serving);
+        if let Some(generation) = serving.generation() {
+            if generation.epoch < self.newest {
+                let back = WentBack { from: self.newest, to: generation.epoch };
+                self.went_back.get_or_insert(back);
+            }
+            self.newest = self.newest.max(generation.epoch);
+        }
+        match serving {
+            Serving::Hold => {
+                self.held.get_or_insert(host);
+            }
+            Serving::Active(generation) | Serving::Staged(generation) => self.current(generation, host),
+            Serving::Stale(_) | Serving::Fenced => self.held = None,
+        }
+        self.looked = Some(host);
+    }
+
+    fn current(&mut self, generation: Generation, host: LocalTime) {
+        let held = self.held.take();
+        match self.served.iter_mut().rev().find(|served| served.generation == generation) {
+            Some(served) => served.last = host,
+            None => {
+                let before = self.served.last().map(|served| served.last);
+                let looked_before = self.looked;
+                let content = None;
+                self.served.push(Served { generation, first: host, last: host, before, held, looked_before, content });
+            }
+        }
+    }
+
+    /// An epoch, as it was served here.
+    pub(crate) fn of(&self, epoch: Epoch) -> Option<&Served> {
+        self.served.iter().find(|served| served.generation.epoch == epoch)
+    }
+}
+
+/// The thread that reads.
+pub(crate) struct Watcher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    tracks: Mutex<Vec<Track>>,
+    /// Between the two, by the host's clock, it reads in a tight loop.
+    tight_from: AtomicI64,
+    tight_until: AtomicI64,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    fn tracks(&self) -> MutexGuard<'_, Vec<Track>> {
+        self.tracks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watcher {
+    /// Begins to read.
+    pub(crate) fn start(readers: Vec<Reader>) -> std::io::Result<Watcher> {
+        let shared = Arc::new(Shared {
+            tracks: Mutex::new(vec![Track::default(); readers.len()]),
+            tight_from: AtomicI64::new(i64::MAX),
+            tight_until: AtomicI64::new(i64::MIN),
+            stop: AtomicBool::new(false),
+        });
+        let watching = shared.clone();
+        let thread = std::thread::Builder::new().name("readers".into()).spawn(move || watch(readers, &watching))?;
+        Ok(Watcher { shared, thread: Some(thread) })
+    }
+
+    /// What was seen so far.
+    pub(crate) fn tracks(&self) -> Vec<Track> {
+        self.shared.tracks().clone()
+    }
+
+    /// Reads in a tight loop between the two instants of the host's clock.
+    pub(crate) fn tight(&self, from: LocalTime, until: LocalTime) {
+        self.shared.tight_from.store(from.as_nanos(), Ordering::Relaxed);
+        self.shared.tight_until.store(until.as_nanos(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It only reads; a panic of it was printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(mut readers: Vec<Reader>, shared: &Shared) {
+    while !shared.stop.load(Ordering::Relaxed) {
+        let mut now = i64::MIN;
+        {
+            let mut tracks = shared.tracks();
+            for (reader, track) in readers.iter_mut().zip(tracks.iter_mut()) {
+                let look = reader.read_now();
+                track.note(look.serving, look.host);
+                now = look.host.as_nanos();
+            }
+        }
+        let tight = now >= shared.tight_from.load(Ordering::Relaxed)
+            && now < shared.tight_until.load(Ordering::Relaxed);
+        if tight {
+            std::thread::yield_now();
+            continue;
+        }
+        read_contents(&mut readers, shared);
+        std::thread::sleep(IDLE);
+    }
+}
+
+/// What is in the generations that were seen and not looked into yet.
+fn read_contents(readers: &mut [Reader], shared: &Shared) {
+    let mut tracks = shared.tracks();
+    for (reader, track) in readers.iter_mut().zip(tracks.iter_mut()) {
+        for served in track.served.iter_mut().filter(|served| served.content.is_none()) {
+            let Some(guard) = reader.pinned(served.generation) else { continue };
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let mut records = Records::new();
+            for (name, dataset) in guard.content().datasets() {
+                let named = dataset.iter().map(|(key, value)| ((name.to_owned(), text(key)), text(value)));
+                records.extend(named);
+            }
+            served.content = Some(Arc::new(records));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use downbeat_core::ids::Digest;
+
+    fn generation(epoch: Epoch) -> Generation {
+        Generation { epoch, digest: Digest([epoch as u8; 32]) }
+    }
+    fn at(nanos: i64) -> LocalTime {
+        LocalTime::from_nanos(nanos)
+    }
+
+    #[test]
+    fn a_switch_is_known_from_the_reads_around_it() {
+        let mut track = Track::default();
+        track.note(Serving::Fenced, at(1));
+        track.note(Serving::Active(generation(1)), at(2));
+        track.note(Serving::Active(generation(1)), at(5));
+        track.note(Serving::Hold, at(6));
+        track.note(Serving::Hold, at(8));
+        track.note(Serving::Staged(generation(2)), at(9));
+        let served = track.of(2).unwrap();
+        assert_eq!((served.first, served.before, served.held), (at(9), Some(at(5)), Some(at(6))));
+        assert_eq!(served.looked_before, Some(at(8)));
+        assert_eq!((track.of(1).unwrap().first, track.of(1).unwrap().last), (at(2), at(5)));
+        assert!(track.went_back.is_none());
+        track.note(Serving::Stale(generation(1)), at(10));
+        let back = track.went_back.unwrap();
+        assert_eq!((back.from, back.to), (2, 1));
+    }
+}

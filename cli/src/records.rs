@@ -1,0 +1,278 @@
+//! Commands that edit production and look into it: put, get, delete, import, schedule.
+
+use crate::failure::Failure;
+use crate::remote::{Remote, Sent, percent};
+use crate::show;
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+/// Changes a record, or makes it
+#[derive(Args, Debug)]
+pub(crate) struct Put {
+    dataset: String,
+    key: String,
+    /// The value; '-' reads it from standard input
+    #[arg(allow_hyphen_values = true)]
+    value: String,
+}
+
+/// Prints a record as it stands in production, or a dataset's records
+#[derive(Args, Debug)]
+pub(crate) struct Get {
+    dataset: String,
+    /// Without it, the dataset's records are listed
+    key: Option<String>,
+    /// As it is in this generation (the last few are kept)
+    #[arg(long, requires = "key")]
+    epoch: Option<u64>,
+    /// Lists records whose keys begin so
+    #[arg(long, conflicts_with = "key", default_value = "")]
+    prefix: String,
+    /// Lists at most so many
+    #[arg(long, conflicts_with = "key", default_value_t = 100)]
+    limit: u32,
+}
+
+/// Deletes a record
+#[derive(Args, Debug)]
+pub(crate) struct Delete {
+    dataset: String,
+    key: String,
+}
+
+/// Takes in a CSV file, all of it in one transaction
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// The file; '-' is standard input
+    file: PathBuf,
+    /// The dataset of all rows; without it, a column names it
+    #[arg(long)]
+    dataset: Option<String>,
+    /// The column that names the dataset
+    #[arg(long, conflicts_with = "dataset")]
+    dataset_column: Option<String>,
+    /// The column of keys [default: key]
+    #[arg(long)]
+    key_column: Option<String>,
+    /// The columns of values; several, separated by commas, become one JSON object [default: value]
+    #[arg(long)]
+    value_columns: Option<String>,
+    /// Takes the good rows even if others are refused
+    #[arg(long)]
+    partial: bool,
+    /// Also deletes the dataset's other records
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Enters a record that counts from an instant on, or takes one away, or lists them
+#[derive(Args, Debug)]
+pub(crate) struct Schedule {
+    #[arg(requires = "key")]
+    dataset: Option<String>,
+    #[arg(requires = "at")]
+    key: Option<String>,
+    /// The value; without it see --delete and --remove
+    #[arg(allow_hyphen_values = true)]
+    value: Option<String>,
+    /// From when it counts: 2026-11-22T13:00:00Z, or +10m from now
+    #[arg(long)]
+    at: Option<String>,
+    /// Until when it counts
+    #[arg(long)]
+    until: Option<String>,
+    /// It hides the key instead of giving it a value
+    #[arg(long, conflicts_with = "value")]
+    delete: bool,
+    /// Takes the entry for that instant away
+    #[arg(long, conflicts_with_all = ["value", "delete", "until"])]
+    remove: bool,
+}
+
+impl Put {
+    pub(crate) fn run(&self, remote: &Remote, json: bool) -> Result<(), Failure> {
+        let value = if self.value == "-" { standard_input()? } else { self.value.clone().into_bytes() };
+        let path = record(remote, &self.dataset, &self.key);
+        edited(&remote.send("PUT", &path, &Sent::Bytes(&value))?, json);
+        Ok(())
+    }
+}
+
+impl Delete {
+    pub(crate) fn run(&self, remote: &Remote, json: bool) -> Result<(), Failure> {
+        edited(&remote.delete(&record(remote, &self.dataset, &self.key), None)?, json);
+        Ok(())
+    }
+}
+
+impl Get {
+    pub(crate) fn run(&self, remote: &Remote, json: bool) -> Result<(), Failure> {
+        match &self.key {
+            Some(key) => self.one(remote, key, json),
+            None => self.list(remote, json),
+        }
+    }
+
+    fn one(&self, remote: &Remote, key: &str, as_json: bool) -> Result<(), Failure> {
+        let query = self.epoch.map_or(String::new(), |epoch| format!("?epoch={epoch}"));
+        let value = remote.get_bytes(&(record(remote, &self.dataset, key) + &query))?;
+        if as_json {
+            let mut told = json!({ "dataset": self.dataset, "key": key, "epoch": self.epoch });
+            match String::from_utf8(value) {
+                Ok(text) => told["value"] = text.into(),
+                Err(bytes) => {
+                    let hex: String = bytes.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+                    told["value_hex"] = hex.into();
+                }
+            }
+            show::json(&told);
+            return Ok(());
+        }
+        let mut out = std::io::stdout();
+        let end: &[u8] = if value.ends_with(b"\n") { b"" } else { b"\n" };
+        out.write_all(&value)
+            .and_then(|()| out.write_all(end))
+            .map_err(|error| Failure::own(format!("standard output takes no more ({error})")))
+    }
+
+    fn list(&self, remote: &Remote, as_json: bool) -> Result<(), Failure> {
+        let (dataset, prefix) = (percent(self.dataset.as_bytes()), percent(self.prefix.as_bytes()));
+        let path = format!("/records/{dataset}?prefix={prefix}&limit={}", self.limit);
+        let told = remote.get(&remote.of_farm(&path))?;
+        if as_json {
+            show::json(&told);
+            return Ok(());
+        }
+        let mut table = show::table(&["key", "value"]);
+        for record in told["records"].as_array().into_iter().flatten() {
+            table.add_row([bytes(record, "key"), bytes(record, "value")]);
+        }
+        println!("{table}");
+        if told["more"] == true {
+            println!("There are more; see --limit and --prefix.");
+        }
+        Ok(())
+    }
+}
+
+impl Import {
+    pub(crate) fn run(&self, remote: &Remote, json: bool) -> Result<(), Failure> {
+        let csv = if self.file.as_os_str() == "-" {
+            standard_input()?
+        } else {
+            std::fs::read(&self.file).map_err(|error| {
+                Failure::Usage(format!(
+                    "{} can't be read ({error}); name a file that can",
+                    self.file.display()
+                ))
+            })?
+        };
+        let options = [
+            ("dataset", &self.dataset),
+            ("dataset_column", &self.dataset_column),
+            ("key_column", &self.key_column),
+            ("value_columns", &self.value_columns),
+        ];
+        let given = options.iter().filter_map(|(name, value)| Some((*name, percent(value.as_ref()?.as_bytes()))));
+        let flags = [("partial", self.partial), ("replace", self.replace)];
+        let set = flags.iter().filter(|(_, on)| *on).map(|(name, _)| (*name, "true".to_owned()));
+        let query: Vec<String> = given.chain(set).map(|(name, value)| format!("{name}={value}")).collect();
+        let path = remote.of_farm(&format!("/import?{}", query.join("&")));
+        let told = remote.send("POST", &path, &Sent::Bytes(&csv))?;
+        edited(&told, json);
+        let refused = told["refused"].as_u64().unwrap_or(0);
+        if refused == 0 {
+            return Ok(());
+        }
+        for error in told["errors"].as_array().into_iter().flatten().take(10) {
+            eprintln!("line {}: {}", error["line"], show::plain(&error["error"]));
+        }
+        Err(Failure::refused(format!("{refused} rows were refused"), "correct them and import them again"))
+    }
+}
+
+impl Schedule {
+    pub(crate) fn run(&self, remote: &Remote, as_json: bool) -> Result<(), Failure> {
+        let path = remote.of_farm("/scheduled");
+        let (Some(dataset), Some(key), Some(at)) = (&self.dataset, &self.key, &self.at) else {
+            return Schedule::list(&remote.get(&path)?, as_json);
+        };
+        let mut body = Map::new();
+        body.insert("dataset".into(), dataset.as_str().into());
+        body.insert("key".into(), key.as_str().into());
+        body.insert("effective_at".into(), at.as_str().into());
+        if self.remove {
+            edited(&remote.delete(&path, Some(&Value::Object(body)))?, as_json);
+            return Ok(());
+        }
+        match &self.value {
+            Some(value) => body.insert("value".into(), value.as_str().into()),
+            None if self.delete => body.insert("delete".into(), true.into()),
+            None => {
+                let text = "a scheduled record needs a value; give one, or --delete to hide the key then";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+        };
+        if let Some(until) = &self.until {
+            body.insert("expires_at".into(), until.as_str().into());
+        }
+        edited(&remote.send("POST", &path, &Sent::Json(&Value::Object(body)))?, as_json);
+        Ok(())
+    }
+
+    fn list(told: &Value, as_json: bool) -> Result<(), Failure> {
+        if as_json {
+            show::json(told);
+            return Ok(());
+        }
+        let mut table = show::table(&["dataset", "key", "counts from", "until", "value"]);
+        for entry in told["scheduled"].as_array().into_iter().flatten() {
+            let value = if entry["delete"] == true { "(no record)".to_owned() } else { bytes(entry, "value") };
+            let at = |name: &str| show::nanos(&entry[name]).map_or("-".to_owned(), show::local);
+            let dataset = show::plain(&entry["dataset"]);
+            table.add_row([dataset, bytes(entry, "key"), at("effective_at"), at("expires_at"), value]);
+        }
+        println!("{table}");
+        Ok(())
+    }
+}
+
+/// Says what an edit did, and when it can be live.
+fn edited(told: &Value, as_json: bool) {
+    if as_json {
+        show::json(told);
+        return;
+    }
+    let count = |name: &str| told[name].as_u64().unwrap_or(0);
+    let mut parts = Vec::new();
+    for (name, text) in [("written", "written"), ("deleted", "deleted"), ("unchanged", "as it was already")] {
+        if count(name) > 0 {
+            parts.push(format!("{} {text}", count(name)));
+        }
+    }
+    let done = if parts.is_empty() { "nothing to change".to_owned() } else { parts.join(", ") };
+    match show::nanos(&told["earliest_live"]) {
+        Some(at) => println!("{done}; live with epoch {}, {} at the earliest", told["epoch"], show::local(at)),
+        None => println!("{done}; the farm is held: it can be live after 'downbeat unhold'"),
+    }
+}
+
+fn record(remote: &Remote, dataset: &str, key: &str) -> String {
+    let (dataset, key) = (percent(dataset.as_bytes()), percent(key.as_bytes()));
+    remote.of_farm(&format!("/records/{dataset}/{key}"))
+}
+
+/// A key or a value as it is told: text, or hexadecimal.
+fn bytes(object: &Value, name: &str) -> String {
+    let hex = object.get(format!("{name}_hex")).and_then(Value::as_str);
+    hex.map_or_else(|| show::plain(&object[name]), |hex| format!("0x{hex}"))
+}
+
+fn standard_input() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut bytes);
+    read.map_err(|error| Failure::Usage(format!("standard input can't be read ({error})")))?;
+    Ok(bytes)
+}
