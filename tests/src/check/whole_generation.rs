@@ -1,0 +1,27 @@
+//! S5: whatever a reader got was all of one edit and nothing of another.
+
+use crate::history::{Content, History};
+
+pub(super) fn check(history: &History) -> Vec<String> {
+    let torn = history.spans(None).filter(|(_, span)| span.content == Content::Torn);
+    let mut faults: Vec<_> = torn
+        .map(|(life, span)| format!("{} read epoch {} torn at {}", life.agent, span.epoch, span.first))
+        .collect();
+    let kept = history.kept.iter().filter(|kept| kept.content == Content::Torn);
+    faults.extend(kept.map(|kept| format!("the server's epoch {} is torn", kept.epoch)));
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::*;
+    use super::*;
+
+    #[test]
+    fn a_torn_read_and_a_torn_generation_are_found() {
+        let read = spoiled(|history| history.lives[2].readers[0][3].content = Content::Torn);
+        assert!(check(&read)[0].starts_with("three read epoch 4 torn"));
+        let kept = spoiled(|history| history.kept[1].content = Content::Torn);
+        assert_eq!(check(&kept), ["the server's epoch 2 is torn"]);
+    }
+}

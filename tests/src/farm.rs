@@ -1,0 +1,334 @@
+//! A farm of real processes on this host: a server, agents behind relays, somebody who edits and
+//! somebody who looks at the table; and its end, at which everything is healed, must recover, and is
+//! judged.
+
+mod attendants;
+mod collect;
+
+use crate::check;
+use crate::history::{Acknowledged, Mode, TableSeen};
+use crate::manage::ask;
+use crate::processes::{PATIENCE, Process, eventually};
+use crate::relay::{Relay, Traps};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+
+/// The farm's name.
+pub const FARM: &str = "eu";
+/// The farm's early limit, in nanoseconds (the setting's default).
+const EARLY_LIMIT: i64 = 50_000_000;
+/// Readers of each agent.
+const READERS: u32 = 2;
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `test-server`.
+    pub server: PathBuf,
+    /// `test-agent`.
+    pub agent: PathBuf,
+}
+
+/// An agent to be started: its mode, and how wrong its clock is.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Its mode.
+    pub mode: Mode,
+    /// Nanoseconds that its clock is ahead.
+    pub offset: i64,
+    /// Parts per billion that it is fast.
+    pub rate: i64,
+}
+
+/// Two strict agents and two prompt ones, whose clocks are hours and minutes apart and drift.
+pub const FOUR: [Setup; 4] = [
+    Setup { mode: Mode::Strict, offset: 7_200_000_000_000, rate: 150_000 },
+    Setup { mode: Mode::Strict, offset: -431_000_000_000, rate: -150_000 },
+    Setup { mode: Mode::Prompt, offset: 3_000_000, rate: -90_000 },
+    Setup { mode: Mode::Prompt, offset: -25_200_000_000_000, rate: 200_000 },
+];
+
+/// An address that comes and goes with the server.
+pub(crate) type Place = Arc<Mutex<Option<SocketAddr>>>;
+
+/// A farm that runs.
+#[derive(Debug)]
+pub struct Farm {
+    name: String,
+    seed: u64,
+    folder: TempDir,
+    programs: Programs,
+    boot: u32,
+    server: Option<Process>,
+    control: Place,
+    http: Place,
+    traps: Traps,
+    agents: Vec<Slot>,
+    stop: Arc<AtomicBool>,
+    tables: Arc<Mutex<Vec<TableSeen>>>,
+    edits: Arc<Mutex<Vec<Acknowledged>>>,
+    attendants: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    setup: Setup,
+    relay: Relay,
+    process: Option<Process>,
+    lives: u32,
+}
+
+impl Farm {
+    /// Starts a server, makes a farm of short cycles, and starts the agents and the attendants.
+    ///
+    /// # Panics
+    /// Something of that does not come about.
+    pub fn start(name: &str, seed: u64, programs: Programs, agents: &[Setup]) -> Farm {
+        let folder = tempfile::Builder::new().prefix("downbeat-").tempdir().expect("a temporary folder");
+        let (control, traps) = (Place::default(), Traps::default());
+        let relay = |number| Relay::start(number, control.clone(), traps.clone());
+        let slot = |(number, setup): (usize, &Setup)| Slot {
+            setup: *setup,
+            relay: relay(number),
+            process: None,
+            lives: 0,
+        };
+        let agents: Vec<_> = agents.iter().enumerate().map(slot).collect();
+        let mut farm = Farm {
+            name: name.to_owned(),
+            seed,
+            folder,
+            programs,
+            boot: 1,
+            server: None,
+            control,
+            http: Place::default(),
+            traps,
+            agents,
+            stop: Arc::default(),
+            tables: Arc::default(),
+            edits: Arc::default(),
+            attendants: Vec::new(),
+        };
+        farm.start_server();
+        farm.make();
+        farm.attend();
+        (0..farm.agents.len()).for_each(|agent| farm.start_agent(agent));
+        farm
+    }
+
+    fn make(&self) {
+        let settings = serde_json::json!({
+            "interval": "1600ms", "lead": "600ms", "lease": "200ms", "round_trip": "100ms",
+            "retrieve": "200ms", "stagger": "50ms", "sample_window": "60ms", "early_limit": format!("{EARLY_LIMIT}ns"),
+        });
+        let new = serde_json::json!({ "farm": FARM, "settings": settings, "generations_kept": 1_000_000 });
+        let http = place(&self.http).expect("the server runs");
+        let made = ask(http, "POST", "/v1/farms", new.to_string().as_bytes());
+        assert!(matches!(made, Some((201, _))), "the farm was not made: {made:?}");
+    }
+
+    /// Starts the server, and returns whether it continued its timeline.
+    ///
+    /// # Panics
+    /// It runs already, or does not start.
+    pub fn start_server(&mut self) -> bool {
+        assert!(self.server.is_none(), "the server runs");
+        let mut command = Command::new(&self.programs.server);
+        command.arg(self.folder.path().join("server/downbeat.db")).arg(format!("boot-{}", self.boot));
+        let (process, line) =
+            Process::start(command, &self.folder.path().join("server.txt")).expect("the server starts");
+        let parts: Vec<_> = line.split(' ').collect();
+        let [control, http, continued] = parts.as_slice() else { panic!("the server said {line:?}") };
+        let address = |text: &str| Some(text.parse::<SocketAddr>().expect("an address"));
+        set(&self.control, address(control));
+        set(&self.http, address(http));
+        self.server = Some(process);
+        *continued == "true"
+    }
+
+    /// `kill -9` on the server.
+    pub fn kill_server(&mut self) {
+        set(&self.control, None);
+        set(&self.http, None);
+        if let Some(server) = self.server.take() {
+            server.kill();
+        }
+    }
+
+    /// From here on the server finds itself on another boot of its host.
+    pub fn reboot(&mut self) {
+        self.boot += 1;
+    }
+
+    /// Starts an agent on its state directory.
+    ///
+    /// # Panics
+    /// It runs already, or does not start.
+    pub fn start_agent(&mut self, agent: usize) {
+        let here = self.agent_folder(agent);
+        let slot = &mut self.agents[agent];
+        assert!(slot.process.is_none(), "agent {agent} runs");
+        slot.lives += 1;
+        let logs = here.join(format!("life-{}", slot.lives));
+        std::fs::create_dir_all(&logs).expect("a folder for the agent's logs");
+        let mut command = Command::new(&self.programs.agent);
+        command.arg(slot.relay.address().to_string()).arg(FARM);
+        command.arg(if slot.setup.mode == Mode::Strict { "strict" } else { "prompt" });
+        command.arg(here.join("state")).arg(logs).arg(READERS.to_string());
+        command.arg(slot.setup.offset.to_string()).arg(slot.setup.rate.to_string());
+        let (process, _) = Process::start(command, &here.join("errors.txt")).expect("the agent starts");
+        slot.process = Some(process);
+    }
+
+    /// `kill -9` on an agent.
+    pub fn kill_agent(&mut self, agent: usize) {
+        if let Some(process) = self.agents[agent].process.take() {
+            process.kill();
+        }
+    }
+
+    /// How many agents there are.
+    pub fn agents(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Whether an agent's process runs.
+    pub fn agent_runs(&self, agent: usize) -> bool {
+        self.agents[agent].process.is_some()
+    }
+
+    /// Whether the server's process runs.
+    pub fn server_runs(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The relay before an agent.
+    pub fn relay(&self, agent: usize) -> &Relay {
+        &self.agents[agent].relay
+    }
+
+    /// What catches messages on their way.
+    pub fn traps(&self) -> &Traps {
+        &self.traps
+    }
+
+    /// Where agents connect and where people do, while the server runs.
+    pub fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        Some((place(&self.control)?, place(&self.http)?))
+    }
+
+    /// The newest epoch that was seen in the table.
+    pub fn epoch(&self) -> u64 {
+        self.newest().map_or(0, |look| look.epoch)
+    }
+
+    /// The newest look at the table.
+    pub fn newest(&self) -> Option<TableSeen> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+
+    /// The last edit that was acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.edits.lock().unwrap_or_else(PoisonError::into_inner).last().map_or(0, |edit| edit.edit)
+    }
+
+    /// Waits until so many more epochs were staged.
+    ///
+    /// # Panics
+    /// They were not, in time.
+    pub fn wait_epochs(&self, more: u64) {
+        let wanted = self.epoch() + more;
+        eventually(&format!("{}: epoch {wanted}", self.name), || (self.epoch() >= wanted).then_some(()));
+    }
+
+    /// Heals every fault, waits until every agent serves what is staged from then on, ends the run, and
+    /// judges it. Returns what was seen.
+    ///
+    /// # Panics
+    /// An agent does not recover, or a property was broken: with all faults found, and the seed.
+    pub fn finish(mut self) -> crate::history::History {
+        self.heal();
+        self.recover();
+        self.stop.store(true, Ordering::Relaxed);
+        for attendant in self.attendants.drain(..) {
+            assert!(attendant.join().is_ok(), "{}: an attendant failed", self.name);
+        }
+        (0..self.agents.len()).for_each(|agent| self.kill_agent(agent));
+        let history = self.collect();
+        self.kill_server();
+        let faults = check::all(&history);
+        if !faults.is_empty() {
+            let (name, seed) = (&self.name, self.seed);
+            panic!("{name}, seed {seed}:\n{}", faults.join("\n"));
+        }
+        history
+    }
+
+    fn heal(&mut self) {
+        self.agents.iter().for_each(|slot| slot.relay.heal());
+        if self.server.is_none() {
+            self.start_server();
+        }
+        for agent in 0..self.agents.len() {
+            if self.agents[agent].process.is_none() {
+                self.start_agent(agent);
+            }
+        }
+    }
+
+    /// Every agent serves as current what was staged after the faults ended (R1, as far as it is seen
+    /// from outside: it comes, however long that takes within the patience).
+    fn recover(&self) {
+        let wanted = self.epoch() + 1;
+        for agent in 0..self.agents.len() {
+            let what = format!(
+                "{}, seed {}: epoch {wanted} on agent {agent} (logs in {})",
+                self.name,
+                self.seed,
+                self.folder.path().display()
+            );
+            eventually(&what, || {
+                let life = self.life(agent, self.agents[agent].lives);
+                let served = life.readers.iter().flatten().filter(|span| !span.stale);
+                served.map(|span| span.epoch).max().filter(|epoch| *epoch >= wanted)
+            });
+        }
+    }
+
+    fn agent_folder(&self, agent: usize) -> PathBuf {
+        self.folder.path().join(format!("agent-{agent}"))
+    }
+
+    /// Where the run keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for Farm {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            let logs = self.folder.path().display();
+            eprintln!("{}: failed with seed {}, logs in {logs}", self.name, self.seed);
+        }
+    }
+}
+
+pub(crate) fn place(place: &Place) -> Option<SocketAddr> {
+    *place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn set(place: &Place, address: Option<SocketAddr>) {
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = address;
+}
+
+/// How long a message is waited for that a trap is to catch.
+pub const CATCHING: std::time::Duration = PATIENCE;

@@ -1,0 +1,106 @@
+//! A run's history, put together from the agents' logs, the server's own records of its generations,
+//! and what the attendants noted.
+
+use super::{EARLY_LIMIT, FARM, Farm, READERS, place};
+use crate::history::{Content, History, Kept, Life};
+use crate::log::{Line, parse, spans};
+use crate::manage::{ask, call};
+use crate::processes::eventually;
+use crate::witness::{LEDGER, PAGE, judge, ledger_key};
+use serde_json::Value;
+use std::sync::PoisonError;
+
+/// Keys of a page, ascending: what the server is asked for in each generation.
+const PAGE_KEYS: [&str; 6] = ["checksum", "row-0", "row-1", "row-2", "row-3", "row-4"];
+
+impl Farm {
+    /// All of what was seen. The server runs still; the agents and the attendants have ended.
+    pub(super) fn collect(&self) -> History {
+        let lives = (0..self.agents.len())
+            .flat_map(|agent| (1..=self.agents[agent].lives).map(move |life| (agent, life)))
+            .map(|(agent, life)| self.life(agent, life));
+        History {
+            lives: lives.collect(),
+            tables: self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            kept: self.kept(),
+            edits: self.edits.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            production: self.production(),
+            early_limit: EARLY_LIMIT,
+        }
+    }
+
+    /// What one life of an agent wrote down so far.
+    pub(super) fn life(&self, agent: usize, number: u32) -> Life {
+        let folder = self.agent_folder(agent).join(format!("life-{number}"));
+        let lines = |name: String| {
+            // A process that ended at its start wrote nothing.
+            let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+            parse(&text).expect("an agent's log")
+        };
+        let switches = lines("switches".into()).into_iter().filter_map(|line| match line {
+            Line::Switched(switch) => Some(switch),
+            _ => None,
+        });
+        Life {
+            agent: format!("agent-{agent}"),
+            mode: self.agents[agent].setup.mode,
+            readers: (0..READERS).map(|reader| spans(&lines(format!("reader-{reader}")))).collect(),
+            switches: switches.collect(),
+        }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let path = format!("/v1/farms/{FARM}/{path}");
+        eventually(&path, || match ask(place(&self.http)?, "GET", &path, b"")? {
+            (200, answer) => Some(answer),
+            _ => None,
+        })
+    }
+
+    fn kept(&self) -> Vec<Kept> {
+        let answer = self.get("generations");
+        let list = answer["generations"].as_array().cloned().unwrap_or_default();
+        let kept = list.iter().filter_map(|generation| {
+            let epoch = generation["epoch"].as_u64()?;
+            let digest = generation["digest"].as_str()?.to_owned();
+            Some(Kept { epoch, digest, content: self.content(epoch) })
+        });
+        kept.collect()
+    }
+
+    /// What the server's records of a generation amount to.
+    fn content(&self, epoch: u64) -> Content {
+        let page: Vec<_> = PAGE_KEYS
+            .iter()
+            .filter_map(|key| Some((key.as_bytes(), self.value(PAGE, key, epoch)?)))
+            .collect();
+        judge(page.iter().map(|(key, value)| (*key, value.as_slice())), |edit| {
+            self.value(LEDGER, &ledger_key(edit), epoch).is_some()
+        })
+    }
+
+    fn value(&self, dataset: &str, key: &str, epoch: u64) -> Option<Vec<u8>> {
+        let path = format!("/v1/farms/{FARM}/records/{dataset}/{key}?epoch={epoch}");
+        eventually(&path, || match call(place(&self.http)?, "GET", &path, b"")? {
+            (200, value) => Some(Some(value)),
+            (404, _) => Some(None),
+            _ => None,
+        })
+    }
+
+    /// The edits whose own record is in production.
+    fn production(&self) -> Vec<u64> {
+        let mut edits = Vec::new();
+        let mut after = String::new();
+        loop {
+            let answer = self.get(&format!("records/{LEDGER}?limit=1000{after}"));
+            let records = answer["records"].as_array().cloned().unwrap_or_default();
+            let keys = records.iter().filter_map(|record| record["key"].as_str());
+            edits.extend(keys.clone().filter_map(|key| key.parse::<u64>().ok()));
+            match keys.last() {
+                Some(last) if answer["more"] == true => after = format!("&after={last}"),
+                _ => return edits,
+            }
+        }
+    }
+}
