@@ -6,7 +6,7 @@ mod attendants;
 mod collect;
 
 use crate::check;
-use crate::history::{Acknowledged, Mode, TableSeen};
+use crate::history::{Acknowledged, Content, Mode, TableSeen};
 use crate::manage::ask;
 use crate::processes::{PATIENCE, Process, eventually};
 use crate::relay::{Relay, Traps};
@@ -262,6 +262,16 @@ impl Farm {
         (0..self.agents.len()).for_each(|agent| self.kill_agent(agent));
         let history = self.collect();
         self.kill_server();
+        let unseen = history.spans(None).filter(|(_, span)| span.content == Content::Unseen).count();
+        eprintln!(
+            "{}: {} epochs, {} lives, {} spans of reads ({unseen} without content), {} looks, {} edits",
+            self.name,
+            history.kept.len(),
+            history.lives.len(),
+            history.spans(None).count(),
+            history.tables.len(),
+            history.edits.len()
+        );
         let faults = check::all(&history);
         if !faults.is_empty() {
             let (name, seed) = (&self.name, self.seed);
