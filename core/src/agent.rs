@@ -13,7 +13,7 @@ use crate::guard::{Guard, Guards};
 use crate::ids::{AgentId, BootId, Epoch, Generation, Incarnation, TimelineId};
 use crate::message::{Phase, Reply, Report, Request, RequestBody, Switched, ToAgent, Veto};
 use crate::plan::{self, Basis};
-use crate::serving::{Activation, Mode, SwitchPlan};
+use crate::serving::{Activation, Mode, SwitchPlan, serving};
 use crate::spread::{Purpose, spread};
 use crate::step::Step;
 use crate::table::TableView;
@@ -138,7 +138,7 @@ pub struct Agent {
     pub(crate) spare: Option<Generation>,
     pub(crate) refused: Option<(Generation, Veto)>,
     /// A generation named as active that the host won't take.
-    pub(crate) refused_active: Option<Generation>,
+    pub(crate) refused_active: Option<(Generation, Veto)>,
     pub(crate) published: SwitchPlan,
     /// What is published comes from the timeline before `timeline`.
     pub(crate) carried: bool,
@@ -189,7 +189,12 @@ impl Agent {
             published: page
                 .unwrap_or_else(|| SwitchPlan::nothing(start.boot, config.mode, config.activation)),
             carried: page.is_some(),
-            first: if page.is_some() { First::TookOver } else { First::Unknown },
+            // A page from which nothing is served as current was not joined yet either.
+            first: if page.is_some_and(|page| serving(&page, start.now).current().is_some()) {
+                First::TookOver
+            } else {
+                First::Unknown
+            },
             start_wait: Some(start.now + config.start_wait)
                 .filter(|_| config.mode == Mode::Prompt && page.is_none() && start.last_good.is_some()),
             copying: false,
@@ -234,7 +239,8 @@ impl Agent {
 
     /// The time that was asked for with [`poll_at`](Agent::poll_at) has come, or some other time.
     pub fn wake(&mut self, now: LocalTime) -> Effects {
-        let effects = self.tick(now);
+        let mut effects = self.tick(now);
+        self.keep_house(now, &mut effects);
         self.settle(now, effects)
     }
 
@@ -338,7 +344,7 @@ impl Agent {
                 .map_or(0, |server| server.as_nanos().saturating_sub(now.as_nanos())),
             epsilon: self.clock.epsilon(now).unwrap_or(Span::MAX),
             switched: self.switched,
-            veto: self.refused.map(|(_, why)| why),
+            veto: self.refused.or(self.refused_active).map(|(_, why)| why),
         }
     }
 
@@ -350,13 +356,17 @@ impl Agent {
     /// When a plan of an old line makes room for one of the new: at the end of its promise.
     pub(crate) fn old_plan_ends(&self) -> Option<LocalTime> {
         let waits = self.carried && self.config.mode == Mode::Prompt && self.published.staged.is_none();
-        (waits && self.staged.is_some() && self.table.is_some()).then_some(self.published.active_until)
+        let table = self.table.as_ref().filter(|_| waits && !self.published.stale)?;
+        let held = |slot| plan::same(self.config.guards, slot, table.staged);
+        (held(self.staged) || held(self.active)).then_some(self.published.active_until)
     }
 
     /// What every input begins with: whatever its time has come for.
     fn tick(&mut self, now: LocalTime) -> Effects {
         let mut effects = Effects::new();
-        self.keep_house(now, &mut effects);
+        if self.config.guards.on(Guard::HouseKeptFirst) {
+            self.keep_house(now, &mut effects);
+        }
         self.link_timers(now, &mut effects);
         if self.link.is_up() {
             self.request_timers(now, &mut effects);

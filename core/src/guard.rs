@@ -31,6 +31,9 @@ pub enum Guard {
     RestoreMovesActivation,
     /// A restore waits for the intervals after a hold as well (§8).
     RestoreWaitsIntervals,
+    /// A promise is not carried over a gap in which a generation that was lost with a restore may be
+    /// live (§8).
+    RestoreGap,
     /// A plan of a new line keeps what is published where k is the same (§8).
     NewLineKeepsPlan,
     /// An agent compares the digest, not only the epoch's number (§8).
@@ -63,6 +66,9 @@ pub enum Guard {
     WholeGeneration,
     /// A published switch instant never moves later (§6).
     SwitchOnlyEarlier,
+    /// Every input begins with housekeeping, so that what readers see already is the active cache
+    /// before anything can move its plan (§6): a second net behind `SwitchOnlyEarlier`.
+    HouseKeptFirst,
     /// A plan from another boot is void (§6).
     BootCompared,
     /// `last_advance` makes an Advance idempotent (§4).

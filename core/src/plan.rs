@@ -71,10 +71,11 @@ pub(crate) fn make(basis: &Basis<'_>) -> Option<SwitchPlan> {
 
 /// A plan of a timeline that is known, or of one whose predecessor left nothing to keep.
 fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
-    if same(basis.guards, basis.active, basis.table.staged) {
+    let in_active = same(basis.guards, basis.active, basis.table.staged);
+    if in_active && went_live(basis) {
         return live(basis, bounds);
     }
-    let held = same(basis.guards, basis.staged, basis.table.staged);
+    let held = in_active || same(basis.guards, basis.staged, basis.table.staged);
     let (active, stale, old_until) = before_the_switch(basis, bounds);
     let plan = SwitchPlan {
         active,
@@ -88,7 +89,8 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
             _ => plan,
         };
     }
-    let plan = SwitchPlan { staged: basis.staged, staged_until: bounds.promise, ..plan };
+    let staged = if in_active { basis.active } else { basis.staged };
+    let plan = SwitchPlan { staged, staged_until: bounds.promise, ..plan };
     let published =
         basis.published.staged.filter(|staged| same(basis.guards, Some(*staged), basis.table.staged));
     let earlier = |from: LocalTime| match published {
@@ -100,6 +102,9 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
         Mode::Prompt => {
             let from = earlier(prompt_switch(basis, bounds));
             let until = limit_of_first(basis).map_or(from, |limit| from.min(limit));
+            // A limit that an earlier incarnation's plan kept is kept after it as well.
+            let kept = published.is_some() && !basis.first && basis.guards.on(Guard::SwitchOnlyEarlier);
+            let until = if kept { until.min(basis.published.active_until) } else { until };
             SwitchPlan { active_until: until, staged_from: from, ..plan }
         }
     }
@@ -107,11 +112,9 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
 
 /// The staged generation of the table is in the active cache: it has gone live here.
 fn live(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
-    let published = basis.published;
-    let kept = same(basis.guards, published.active, basis.table.staged) && !published.stale;
     SwitchPlan {
         active: basis.active,
-        active_until: if kept { bounds.promise.max(published.active_until) } else { bounds.promise },
+        active_until: bounds.promise.max(basis.published.active_until),
         ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)
     }
 }
@@ -184,32 +187,49 @@ fn limit_of_first(basis: &Basis<'_>) -> Option<LocalTime> {
     limit.passed(basis.now).then_some(LocalTime::MIN)
 }
 
+/// Whether the table's staged generation is what readers are served as live. That it is in the active
+/// cache is not enough: after a restore, the new line may begin with a generation that was live on
+/// the old one, and goes live again.
+fn went_live(basis: &Basis<'_>) -> bool {
+    let published = basis.published;
+    published.staged.is_none() && !published.stale && same(basis.guards, published.active, basis.table.staged)
+}
+
 /// The first plan from a new line (PROTOCOL §8): all that is published stays true, because it is in
-/// local time; only the promise may move later.
+/// local time; only the promise may move later, and only where the new line's T is certain to have
+/// passed before the old promise ends. Otherwise (a restore) a generation that the restored store
+/// knows nothing of may be live in between: the old promise stands to its end, and the same
+/// generation goes live again at the new T.
 fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
     let published = basis.published;
     let staged = basis.table.staged;
     if same(basis.guards, published.staged, staged) {
-        return Some(SwitchPlan { staged_until: published.staged_until.max(bounds.promise), ..*published });
+        let unbroken = bounds.from <= published.staged_until || !basis.guards.on(Guard::RestoreGap);
+        let staged_until = published.staged_until.max(bounds.promise);
+        return unbroken.then_some(SwitchPlan { staged_until, ..*published });
     }
-    if published.staged.is_none() && !published.stale && same(basis.guards, published.active, staged) {
+    let is_live = published.staged.is_none() && same(basis.guards, published.active, staged);
+    if is_live
+        && !published.stale
+        && (bounds.from <= published.active_until || !basis.guards.on(Guard::RestoreGap))
+    {
         return Some(SwitchPlan { active_until: published.active_until.max(bounds.promise), ..*published });
     }
-    if basis.table.active.is_some_and(|active| same(basis.guards, basis.active, active))
-        || same(basis.guards, basis.active, staged)
-    {
+    if basis.table.active.is_some_and(|active| same(basis.guards, basis.active, active)) {
         return Some(ordinary(basis, bounds));
     }
     // A prompt agent's last generation is marked stale from the end of its old promise on: only
     // then does the new plan, which marks it throughout, take over.
     let strict = basis.mode == Mode::Strict;
     let over = strict || published.stale || published.active_until.passed(basis.now);
-    if published.staged.is_none() && over && same(basis.guards, basis.staged, staged) {
+    let held =
+        [basis.staged, basis.active].into_iter().find(|held| same(basis.guards, *held, staged)).flatten();
+    if published.staged.is_none() && over && held.is_some() {
         return Some(SwitchPlan {
             active: published.active,
             stale: !strict,
             active_until: if strict { published.active_until } else { bounds.from },
-            staged: basis.staged,
+            staged: held,
             staged_from: bounds.from,
             staged_until: bounds.promise,
             ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)

@@ -2,7 +2,7 @@
 
 use crate::configuration::{Configuration, Kind};
 use crate::world::{End, Payload, Scheduled, World};
-use downbeat_core::message::RequestBody;
+use downbeat_core::message::{RequestBody, ToAgent};
 use downbeat_core::operator;
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::Span;
@@ -27,6 +27,8 @@ pub enum Action {
     Resume(u8),
     /// An old process writes the page.
     WriteOldPage(u8),
+    /// The older of two processes of an agent ends.
+    HandOver(u8),
     /// An agent that was cut off is connected again.
     Reach(u8),
     /// A fault that concerns a packet.
@@ -40,7 +42,8 @@ pub enum Action {
 }
 
 const PACKET_FAULTS: [Kind; 3] = [Kind::Lose, Kind::Repeat, Kind::Delay];
-const AGENT_FAULTS: [Kind; 10] = [
+const AGENT_FAULTS: [Kind; 11] = [
+    Kind::Overlap,
     Kind::CutOff,
     Kind::LateTimer,
     Kind::CrashTakesOver,
@@ -84,6 +87,9 @@ impl World {
             }
         }
         for index in 0..self.hosts.len() {
+            if self.hosts[index].overlap.is_some() {
+                actions.push(Action::HandOver(index as u8));
+            }
             if self.hosts[index].cut {
                 actions.push(Action::Reach(index as u8));
             }
@@ -104,19 +110,20 @@ impl World {
         actions
     }
 
-    /// A step that commutes with every step of anybody else, and so is taken before them: an agent's
-    /// timer, an answer that is due, or a request for staged content, which stays available over the
+    /// A step that commutes with every step of anybody else, and so is taken before them: an answer
+    /// that is due, an agent's timer (in this order: what arrives at a deadline is in time), or a request for staged content, which stays available over the
     /// next advance. Each touches one agent and what it sends. Faults and
     /// operations are choices of their own and stay open in every state.
     fn commuting(&self, config: &Configuration) -> Option<Action> {
-        let wake = (0..self.hosts.len()).find(|index| self.wants_wake(*index));
-        if let Some(index) = wake {
-            return Some(Action::Wake(index as u8));
-        }
         let due = |at: &usize| {
-            (self.is_answer(*at) || self.asks_for_staged_content(*at)) && self.network[*at].is_urgent(self, config)
+            (self.is_answer(*at) || self.asks_for_staged_content(*at))
+                && self.network[*at].is_urgent(self, config)
         };
-        (0..self.network.len()).find(due).map(|place| Action::Deliver(place as u8))
+        if let Some(place) = (0..self.network.len()).find(due) {
+            return Some(Action::Deliver(place as u8));
+        }
+        let wake = (0..self.hosts.len()).find(|index| self.wants_wake(*index));
+        wake.map(|index| Action::Wake(index as u8))
     }
 
     fn starts(&self, config: &Configuration, actions: &mut Vec<Action>) {
@@ -174,6 +181,12 @@ impl World {
         match kind {
             Kind::LateTimer => self.wants_wake(index),
             Kind::CutOff => !host.cut,
+            // One life at a time ends: readers of an old page go over first.
+            Kind::Overlap
+            | Kind::CrashTakesOver
+            | Kind::CrashKeepsDisk
+            | Kind::Reboot
+            | Kind::RebootLosesDisk => host.overlap.is_none(),
             Kind::Slow | Kind::Fast => {
                 host.error == 0
                     && host.last_error.is_none_or(|last| self.now + 1 - last >= config.ticks_per_error())
@@ -208,6 +221,7 @@ impl World {
                 let mark = self.server.mark;
                 self.server_begins_line(config, shift as i64, OldLine::MarkStored(mark));
             }
+            Action::HandOver(index) => self.hand_over(index as usize),
             Action::Reach(index) => self.reach(config, index as usize),
             Action::Resume(index) => self.judge_resumed(config, index as usize),
             Action::WriteOldPage(index) => self.write_old_page(index as usize),
@@ -251,6 +265,7 @@ impl World {
             Kind::CutOff => self.cut_off(index),
             Kind::CrashTakesOver => self.crash(config, index, End::TakesOver),
             Kind::CrashKeepsDisk => self.crash(config, index, End::KeepsDisk),
+            Kind::Overlap => self.crash(config, index, End::Overlaps),
             Kind::Reboot => self.crash(config, index, End::Reboots),
             Kind::RebootLosesDisk => self.crash(config, index, End::RebootsEmpty),
             Kind::Slow => self.hosts[index].error = -1,
@@ -275,10 +290,13 @@ impl World {
         let in_one = |ticks: i64| now + tick.times(ticks);
         match kind {
             Kind::Edit => store.production += 1,
-            Kind::Hold => store.table = operator::hold(&store.table, None, now, config.guards).expect("no end"),
+            Kind::Hold => {
+                store.table = operator::hold(&store.table, None, now, config.guards).expect("no end")
+            }
             Kind::HoldUntil => {
                 let until = Some(now + store.table.limits.max_hold);
-                store.table = operator::hold(&store.table, until, now, config.guards).expect("within the limit");
+                store.table =
+                    operator::hold(&store.table, until, now, config.guards).expect("within the limit");
             }
             Kind::Unhold => store.table = operator::unhold(&store.table),
             Kind::Settings => {
@@ -311,4 +329,35 @@ impl World {
     fn is_answer(&self, place: usize) -> bool {
         matches!(self.network[place].payload, Payload::Answer(..))
     }
+}
+
+impl World {
+    /// A step in words, as seen before it is taken.
+    pub fn describe(&self, action: Action) -> String {
+        let packet = |place: u8| {
+            let packet = &self.network[place as usize];
+            match &packet.payload {
+                Payload::Request(request) => {
+                    let body = format!("{:?}", request.body);
+                    format!("{} of agent {}", first_word(&body), packet.agent)
+                }
+                Payload::Answer(ToAgent::Reply(reply), _) => {
+                    let body = format!("{:?}", reply.body);
+                    format!("{} to agent {}", first_word(&body), packet.agent)
+                }
+                Payload::Answer(..) => format!("an answer to agent {}", packet.agent),
+            }
+        };
+        match action {
+            Action::Deliver(place) => format!("arrives: {}", packet(place)),
+            Action::Packet(kind, place) => format!("{kind:?}: {}", packet(place)),
+            Action::Wake(index) => format!("timer of agent {index}"),
+            Action::Agent(kind, index) => format!("{kind:?}: agent {index}"),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default()
 }

@@ -66,7 +66,12 @@ impl World {
             host.agent = agent;
             names.shifts.push(shift);
             host.page.serial = 0;
-            for plan in host.old_page.iter_mut().chain(host.reader.iter_mut().map(|reader| &mut reader.plan)) {
+            for plan in host
+                .old_page
+                .iter_mut()
+                .chain(host.overlap.iter_mut())
+                .chain(host.reader.iter_mut().map(|reader| &mut reader.plan))
+            {
                 plan.serial = 0;
             }
             if config.rate.as_ppb() == 0 {

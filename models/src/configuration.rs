@@ -1,5 +1,6 @@
 //! What a run of the checker explores: how many agents, which settings, which faults, how far.
 
+use crate::actions::Action;
 use downbeat_core::guard::Guards;
 use downbeat_core::serving::{Activation, Mode};
 use downbeat_core::settings::{Limits, Settings};
@@ -21,6 +22,8 @@ pub enum Kind {
     CrashTakesOver,
     /// An agent's process ends and is started again without its page, but with its disk.
     CrashKeepsDisk,
+    /// A second process of an agent is started beside the first, whose page readers use until it ends.
+    Overlap,
     /// The host of an agent is started again: another boot, its clock begins anew; the disk stays.
     Reboot,
     /// The same without its disk.
@@ -157,6 +160,8 @@ pub struct Configuration {
     /// For how many ticks the farm has run without a fault before the search begins; from the very
     /// start of its agents where it has not.
     pub run_up: Option<i64>,
+    /// Steps that are taken at the start of that run.
+    pub prelude: &'static [Action],
     /// Whether recovery (R1) is tried from every state.
     pub recovery: bool,
 }
@@ -204,7 +209,7 @@ impl Configuration {
             guards: Guards::ALL,
             twist: None,
             settings: settings(7),
-            limits: Limits { max_interval: ticks(8), max_lead: ticks(2), max_hold: ticks(3) },
+            limits: Limits { max_interval: ticks(9), max_lead: ticks(2), max_hold: ticks(3) },
             horizon: 16,
             faults: 0,
             kinds: Kinds::of(&[]),
@@ -216,6 +221,7 @@ impl Configuration {
             rate: Rate::ZERO,
             server_epsilon: 0,
             run_up: None,
+            prelude: &[],
             recovery: true,
         }
     }

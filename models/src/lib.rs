@@ -1,11 +1,13 @@
-//! The checkers over Downbeat's core as it ships.
+#![doc = include_str!("../README.md")]
 
 pub mod actions;
 mod canonical;
+pub mod checks;
 pub mod configuration;
 pub mod properties;
 pub mod record;
 pub mod recover;
+pub mod report;
 pub mod search;
 pub mod twins;
 pub mod world;

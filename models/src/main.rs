@@ -1,25 +1,70 @@
-//! The checkers as a command.
-use downbeat_models::search::{everything, shortest};
-use downbeat_models::twins::TWINS;
-fn main() {
-    let only = std::env::args().nth(1);
-    for twin in TWINS.iter().filter(|t| only.as_ref().is_none_or(|o| o == t.name)) {
-        let config = twin.broken();
-        for (property, steps) in twin.falls {
-            let (path, states, took) = shortest(&config, property);
-            match path {
-                Some(path) => {
-                    let ok = steps.is_none_or(|s| path.len() <= 2 * s);
-                    println!("{:30} {property:24} in {:3} given {steps:?} {} [{states} states, {took:?}]", twin.name, path.len(), if ok {"ok"} else {"TOO LONG"});
-                    if only.is_some() { for a in path { println!("   {a:?}"); } }
-                }
-                None => println!("{:30} {property:24} SURVIVES [{states} states {took:?}]", twin.name),
-            }
+//! `downbeat-models`: the checkers as a command.
+
+use downbeat_models::search::Search;
+use downbeat_models::{checks, report, twins};
+use stateright::Model;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const USAGE: &str = "usage: downbeat-models COMMAND
+
+  check [--full] [NAME...]    searches every state of the configurations named, or of all
+  mutants [NAME...]           refutes the broken twins named, or all
+  explain TWIN                the shortest counterexample of a twin, step by step
+  explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
+                              (default address: localhost:3000)
+  list                        the names
+
+Exit code: 0 if everything held, 1 if anything did not, 2 if the command was not understood.";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["check", names @ ..] => {
+            let full = names.contains(&"--full");
+            let names: Vec<&str> = names.iter().copied().filter(|name| *name != "--full").collect();
+            known(&names, &check_names()).unwrap_or_else(|| report::check(full, &names))
         }
-        if std::env::args().nth(2).is_none() {
-        let whole = everything(&twin.whole());
-        println!("{:30} whole: {} states {:?} broken {:?}", "", whole.states, whole.took, whole.broken.iter().map(|b| b.0).collect::<Vec<_>>());
-        if only.is_some() { for (n, p) in &whole.broken { println!("{n}"); for a in p { println!("   {a:?}"); } } }
+        ["mutants", names @ ..] => known(names, &twin_names()).unwrap_or_else(|| report::mutants(names)),
+        ["explain", name] => known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name)),
+        ["explore", name] => explore(name, "localhost:3000"),
+        ["explore", name, address] => explore(name, address),
+        ["list"] => {
+            println!("configurations: {}", check_names().join(" "));
+            println!("twins: {}", twin_names().join(" "));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
         }
     }
+}
+
+fn check_names() -> Vec<&'static str> {
+    checks::checks().iter().map(|check| check.config.name).collect()
+}
+
+fn twin_names() -> Vec<&'static str> {
+    twins::TWINS.iter().map(|twin| twin.name).collect()
+}
+
+/// An exit code where a name is not known.
+fn known(names: &[&str], all: &[&'static str]) -> Option<ExitCode> {
+    let unknown = names.iter().find(|name| !all.contains(name))?;
+    eprintln!("{unknown} is not a name here; the names are: {}", all.join(" "));
+    Some(ExitCode::from(2))
+}
+
+fn explore(name: &str, address: &str) -> ExitCode {
+    let checks = checks::checks();
+    let check = checks.iter().find(|check| check.config.name == name).map(|check| check.config.clone());
+    let twin = twins::TWINS.iter().find(|twin| twin.name == name).map(twins::Twin::broken);
+    let Some(config) = check.or(twin) else {
+        return known(&[name], &[check_names(), twin_names()].concat()).unwrap_or(ExitCode::FAILURE);
+    };
+    println!("exploring {name} at http://{address}/ until interrupted");
+    Search { config: Arc::new(config), only: None }.checker().serve(address);
+    ExitCode::SUCCESS
 }

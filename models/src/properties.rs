@@ -4,7 +4,7 @@ use crate::configuration::Configuration;
 use crate::record::{Broken, Happened};
 use crate::recover::recovers;
 use crate::world::{Content, World};
-use downbeat_core::ids::{AgentId, Incarnation, RequestId};
+use downbeat_core::ids::{AgentId, Digest, Incarnation, RequestId};
 use downbeat_core::message::{ReplyBody, RequestBody};
 use downbeat_core::server::transition;
 
@@ -38,7 +38,7 @@ pub const ALWAYS: &[Always] = &[
     unbroken!("S2 lock_exclusive", LockExclusive),
     unbroken!("S3 fenced_writes", FencedWrites),
     unbroken!("S4 activation_arithmetic", ActivationArithmetic),
-    unbroken!("S5 whole_generation", WholeGeneration),
+    Always { name: "S5 whole_generation", holds: whole_generation },
     unbroken!("S6 agreement", Agreement),
     unbroken!("S7 strict_serves_live", StrictServesLive),
     unbroken!("S8 prompt_skew_bound", PromptSkewBound),
@@ -73,11 +73,17 @@ pub const SOMETIMES: &[Sometimes] = &[
     }),
     happened("S6 agreement", "two agents serve the same changed content", |world| {
         let shown = |index| world.read(index).current().map(|generation| generation.digest);
-        world.hosts.len() > 1 && shown(0).is_some_and(|digest| Content::of(digest).version > 0) && shown(0) == shown(1)
+        world.hosts.len() > 1
+            && shown(0).is_some_and(|digest| Content::of(digest).version > 0)
+            && shown(0) == shown(1)
     }),
     happened("S7 strict_serves_live", "a read was held", |world| world.record.has_happened(Happened::Held)),
-    happened("S7 strict_serves_live", "a read was fenced", |world| world.record.has_happened(Happened::Fenced)),
-    happened("S8 prompt_skew_bound", "an agent was early", |world| world.record.has_happened(Happened::Early)),
+    happened("S7 strict_serves_live", "a read was fenced", |world| {
+        world.record.has_happened(Happened::Fenced)
+    }),
+    happened("S8 prompt_skew_bound", "an agent was early", |world| {
+        world.record.has_happened(Happened::Early)
+    }),
     happened("S8 prompt_skew_bound", "an agent was late", |world| world.record.has_happened(Happened::Late)),
     happened("S8 prompt_skew_bound", "a read was marked stale", |world| {
         world.record.has_happened(Happened::Stale)
@@ -116,6 +122,12 @@ pub const SOMETIMES: &[Sometimes] = &[
 
 const fn happened(beside: &'static str, name: &'static str, reached: fn(&World) -> bool) -> Sometimes {
     Sometimes { beside, name, reached }
+}
+
+/// S5: every cache is exactly some generation.
+fn whole_generation(_: &Configuration, world: &World) -> bool {
+    let whole = |(digest, parts): &(Digest, [Content; 2])| parts.iter().all(|part| part.digest() == *digest);
+    world.hosts.iter().all(|host| host.held.iter().all(whole))
 }
 
 /// S12: the server's time is inside every enclosure, and no enclosure was ever found empty.

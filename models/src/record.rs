@@ -7,7 +7,7 @@ use downbeat_core::ids::{Generation, Token};
 use downbeat_core::message::{Refusal, ReplyBody, Request, RequestBody};
 use downbeat_core::serving::{Mode, Serving};
 use downbeat_core::table::SyncTable;
-use downbeat_core::time::{ServerTime, Span};
+use downbeat_core::time::ServerTime;
 
 /// The properties of PROTOCOL §10 that are judged as things happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -21,8 +21,6 @@ pub enum Broken {
     FencedWrites,
     /// S4 `activation_arithmetic`.
     ActivationArithmetic,
-    /// S5 `whole_generation`.
-    WholeGeneration,
     /// S6 `agreement`.
     Agreement,
     /// S7 `strict_serves_live`.
@@ -271,7 +269,8 @@ impl World {
     /// Place of a generation that is seen at a real time: its newest one that can have begun.
     fn rank(&self, config: &Configuration, generation: Generation, real: i64) -> Option<usize> {
         let early = config.settings.early_limit.as_nanos();
-        let places = || self.record.goes_live.iter().enumerate().filter(|(_, live)| live.generation == generation);
+        let places =
+            || self.record.goes_live.iter().enumerate().filter(|(_, live)| live.generation == generation);
         places()
             .filter(|(_, live)| self.real(live) <= real + early)
             .map(|(rank, _)| rank)
@@ -285,12 +284,21 @@ impl World {
             let serving = self.read(index);
             let floor = self.record.seen[index];
             self.judge(config, index, serving, self.now, floor);
+            let host = &mut self.hosts[index];
+            host.prior = *host.agent.clock();
         }
     }
 
     /// Judges one read, whose look at the clock was at real time `real`, and before whose begin
     /// readers of this agent had seen `floor`.
-    pub(crate) fn judge(&mut self, config: &Configuration, index: usize, serving: Serving, real: i64, floor: u64) {
+    pub(crate) fn judge(
+        &mut self,
+        config: &Configuration,
+        index: usize,
+        serving: Serving,
+        real: i64,
+        floor: u64,
+    ) {
         let strict = config.modes[index] == Mode::Strict;
         let perfect = self.faults == config.faults && self.operations == config.operations;
         match serving {
@@ -331,13 +339,13 @@ impl World {
         }
     }
 
-    /// S5 and S6: what readers get is whole, and is what the generation's digest says.
+    /// S6: what readers get is what the generation's digest says.
     fn judge_content(&mut self, index: usize, serving: Serving) {
         let Some(generation) = serving.generation() else { return };
         match self.content(index, generation) {
             Some([first, last]) => {
-                self.record.demand(first == last, Broken::WholeGeneration);
-                self.record.demand(first.digest() == generation.digest, Broken::Agreement);
+                let agrees = first.digest() == generation.digest && last.digest() == generation.digest;
+                self.record.demand(agrees, Broken::Agreement);
             }
             None => self.record.break_(Broken::Agreement),
         }
@@ -353,8 +361,7 @@ impl World {
         let Some(switch) = next.map(|rank| self.real(&self.record.goes_live[rank])) else {
             return self.record.break_(Broken::PromptSkewBound);
         };
-        let local = downbeat_core::time::LocalTime::from_nanos(switch + host.offset);
-        let epsilon = host.agent.clock().epsilon(local).unwrap_or(Span::ZERO).as_nanos();
+        let epsilon = host.page_epsilon.as_nanos();
         let within = if early { switch - real <= epsilon } else { real - switch <= 2 * epsilon };
         self.record.demand(within, Broken::PromptSkewBound);
         self.record.note(if early { Happened::Early } else { Happened::Late });

@@ -8,20 +8,26 @@ use downbeat_core::serving::Serving;
 
 /// Whether every agent of a farm that is not held becomes current in time (R1).
 pub fn recovers(config: &Configuration, from: &World) -> bool {
+    tried(config, from, &mut |_, _| {})
+}
+
+/// The same, with each step of the schedule shown before it is taken.
+pub fn tried(config: &Configuration, from: &World, show: &mut dyn FnMut(&World, Action)) -> bool {
     if from.server.store.table.held.is_some() || all_current(from) {
         return true;
     }
     let mut world = from.clone();
     (world.faults, world.operations) = (0, 0);
-    settle(config, &mut world);
+    settle(config, &mut world, show);
     let deadline = begin(&world) + bound(config, &world);
     let unlimited = Configuration { horizon: i64::MAX, ..config.clone() };
     while !all_current(&world) {
         if world.now >= deadline {
             return false;
         }
+        show(&world, Action::Tick);
         world.step(&unlimited, Action::Tick);
-        settle(&unlimited, &mut world);
+        settle(&unlimited, &mut world, show);
     }
     true
 }
@@ -54,29 +60,37 @@ fn begin(world: &World) -> i64 {
 
 /// A farm that has run without a fault for some time.
 pub(crate) fn run_up(config: &Configuration, world: &mut World, ticks: i64) {
-    settle(config, world);
+    settle(config, world, &mut |_, _| {});
+    for action in config.prelude {
+        world.step(config, *action);
+    }
     for _ in 0..ticks {
         world.step(config, Action::Tick);
-        settle(config, world);
+        settle(config, world, &mut |_, _| {});
     }
 }
 
 /// Everything that takes no time is done, faithfully and in order.
-fn settle(config: &Configuration, world: &mut World) {
+fn settle(config: &Configuration, world: &mut World, show: &mut dyn FnMut(&World, Action)) {
     for _ in 0..10_000 {
         let action = if world.server.committing.is_some() {
             Action::Commit
         } else if !world.server.up {
             if config.kinds.has(Kind::NewLineAhead) { Action::NewLine(2) } else { Action::Continue }
+        } else if let Some(index) = (0..world.hosts.len()).find(|index| world.hosts[*index].overlap.is_some())
+        {
+            Action::HandOver(index as u8)
         } else if let Some(index) = (0..world.hosts.len()).find(|index| world.hosts[*index].cut) {
             Action::Reach(index as u8)
-        } else if let Some(place) = (0..world.network.len()).find(|at| world.can_arrive(&world.network[*at])) {
+        } else if let Some(place) = (0..world.network.len()).find(|at| world.can_arrive(&world.network[*at]))
+        {
             Action::Deliver(place as u8)
         } else if let Some(index) = (0..world.hosts.len()).find(|index| world.wants_wake(*index)) {
             Action::Wake(index as u8)
         } else {
             return;
         };
+        show(world, action);
         world.step(config, action);
     }
     panic!("a schedule without faults never comes to rest: {:?}", world.hosts);

@@ -5,6 +5,7 @@
 //! trap's own search took, and if the same configuration with the guard on is searched to its end
 //! without a violation.
 
+use crate::actions::Action;
 use crate::configuration::{Configuration, Kind, Kinds, Twist, patient, settings, ticks};
 use downbeat_core::guard::{Guard, Guards};
 use downbeat_core::serving::Mode::{self, Prompt, Strict};
@@ -119,7 +120,7 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::ServerTimeDecides],
         twist: None,
         falls: &[(S1, Some(10)), (S7, Some(26))],
-        config: || slow(TWO_STRICT, 1, &[Kind::RebootLosesDisk]),
+        config: || slow(ONE_STRICT, 2, &[Kind::RebootLosesDisk, Kind::Delay]),
     },
     Twin {
         name: "hold-over-grant",
@@ -179,11 +180,13 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::NewLineWaits],
         twist: None,
         falls: &[(S7, Some(17))],
-        config: || before_activation(faults(
-            TWO_STRICT,
-            2,
-            &[Kind::NewLineAhead, Kind::NewLineBehind, Kind::RebootLosesDisk],
-        )),
+        config: || {
+            before_activation(faults(
+                TWO_STRICT,
+                2,
+                &[Kind::NewLineAhead, Kind::NewLineBehind, Kind::RebootLosesDisk],
+            ))
+        },
     },
     Twin {
         name: "counted-from-mark",
@@ -191,11 +194,13 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::MarkStoredInstant],
         twist: None,
         falls: &[(S7, Some(11))],
-        config: || before_activation(faults(
-            TWO_STRICT,
-            2,
-            &[Kind::NewLineAhead, Kind::NewLineBehind, Kind::RebootLosesDisk],
-        )),
+        config: || {
+            before_activation(faults(
+                TWO_STRICT,
+                2,
+                &[Kind::NewLineAhead, Kind::NewLineBehind, Kind::RebootLosesDisk],
+            ))
+        },
     },
     Twin {
         name: "line-names-active",
@@ -203,11 +208,13 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::NewLineNamesNoActive],
         twist: None,
         falls: &[(S7, Some(6))],
-        config: || before_activation(faults(
-            TWO_STRICT,
-            2,
-            &[Kind::NewLineAhead, Kind::NewLineBehind, Kind::RebootLosesDisk],
-        )),
+        config: || {
+            before_activation(faults(
+                TWO_STRICT,
+                2,
+                &[Kind::NewLineAhead, Kind::NewLineBehind, Kind::RebootLosesDisk],
+            ))
+        },
     },
     Twin {
         name: "restore-lengthens-promise-only",
@@ -223,6 +230,14 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::RestoreWaitsIntervals],
         twist: None,
         falls: &[(S7, Some(35))],
+        config: || restores(TWO_STRICT, 18),
+    },
+    Twin {
+        name: "promise-over-the-gap",
+        trap: "after a restore, an agent that holds the restored k moves its promise later (a hole in PROTOCOL §8)",
+        off: &[Guard::RestoreGap],
+        twist: None,
+        falls: &[(S7, None)],
         config: || restores(TWO_STRICT, 18),
     },
     Twin {
@@ -247,7 +262,11 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::DigestCompared],
         twist: None,
         falls: &[(S6, None)],
-        config: || restores(ONE_STRICT, 32),
+        config: || {
+            let kinds = Kinds::of(&[Kind::Restore, Kind::CutOff]);
+            let prelude = &[Action::Operate(Kind::Backup), Action::Operate(Kind::Edit)];
+            Configuration { faults: 2, kinds, run_up: Some(3), prelude, ..restores(TWO_STRICT, 18) }
+        },
     },
     Twin {
         name: "remembered-timeline",
@@ -279,7 +298,7 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::JoinerStrict],
         twist: None,
         falls: &[(S10, Some(20))],
-        config: || slow(ONE_PROMPT, 2, &[Kind::RebootLosesDisk, Kind::Veto]),
+        config: || slow(ONE_PROMPT, 1, &[Kind::CrashKeepsDisk]),
     },
     Twin {
         name: "joiner-mixes-replies",
@@ -287,7 +306,11 @@ pub const TWINS: &[Twin] = &[
         off: &[Guard::JoinerOneReply],
         twist: None,
         falls: &[(S7, Some(10))],
-        config: || before_activation(faults(TWO_STRICT, 1, &[Kind::Veto])),
+        config: || {
+            let prelude = &[Action::Operate(Kind::Edit), Action::Agent(Kind::Veto, 0)];
+            let config = operations(faults(ONE_STRICT, 1, &[Kind::Veto]), 1, &[Kind::Edit]);
+            Configuration { run_up: Some(11), prelude, horizon: 18, ..config }
+        },
     },
     Twin {
         name: "short-promise",
@@ -352,8 +375,10 @@ pub const TWINS: &[Twin] = &[
         twist: None,
         falls: &[(S5, Some(18))],
         config: || {
-            let config = Configuration { two_parts: true, ..faults(TWO_STRICT, 1, &[Kind::CutOff]) };
-            operations(Configuration { horizon: 12, ..short(config) }, 2, &[Kind::Edit])
+            let kinds = &[Kind::RebootLosesDisk, Kind::CutOff];
+            let config = Configuration { two_parts: true, ..faults(TWO_STRICT, 2, kinds) };
+            let config = operations(short(config), 1, &[Kind::Edit]);
+            Configuration { run_up: Some(7), prelude: &[Action::Operate(Kind::Edit)], horizon: 10, ..config }
         },
     },
     Twin {
@@ -383,10 +408,10 @@ pub const TWINS: &[Twin] = &[
     Twin {
         name: "switch-moves-later",
         trap: "a published switch instant moves later (prompt)",
-        off: &[Guard::SwitchOnlyEarlier],
+        off: &[Guard::SwitchOnlyEarlier, Guard::HouseKeptFirst],
         twist: None,
         falls: &[(S9, Some(15))],
-        config: || Configuration { samples: 1, ..slow(ONE_PROMPT, 1, &[Kind::CrashTakesOver]) },
+        config: || Configuration { samples: 1, ..slow(ONE_PROMPT, 2, &[Kind::CrashTakesOver, Kind::Delay]) },
     },
     Twin {
         name: "two-writers",
@@ -438,7 +463,7 @@ fn restores(modes: &'static [Mode], horizon: i64) -> Configuration {
 
 /// A prompt agent whose enclosure is wide, and that is started again around T.
 fn early(early_limit: i64) -> Configuration {
-    let config = slow(ONE_PROMPT, 2, &[Kind::CrashTakesOver, Kind::CrashKeepsDisk]);
+    let config = slow(ONE_PROMPT, 2, &[Kind::CrashTakesOver, Kind::CrashKeepsDisk, Kind::Overlap]);
     let settings = Settings { early_limit: ticks(early_limit), ..config.settings };
     Configuration { settings, ..config }
 }

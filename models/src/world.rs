@@ -11,13 +11,14 @@ mod server;
 
 use crate::configuration::{Configuration, Twist};
 use crate::record::Record;
+pub use agents::End;
 use downbeat_core::agent::{Agent, Config, Start};
+use downbeat_core::clock::Enclosure;
 use downbeat_core::ids::{AgentId, BootId, Digest, Generation, Incarnation, Name, TimelineId};
 use downbeat_core::serving::{Serving, SwitchPlan, serving};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{LocalTime, ServerTime, Span};
 use downbeat_core::timeline::Mark;
-pub use agents::End;
 pub use network::{Packet, Payload};
 
 /// Content of a generation: the version of production, and whether the scheduled record shows.
@@ -128,6 +129,12 @@ pub struct Host {
     pub late: bool,
     /// The page that readers load.
     pub page: SwitchPlan,
+    /// ε when the instant of the page's switch was published.
+    pub page_epsilon: Span,
+    /// What the agent knew of the server's clock before the last step.
+    pub prior: Enclosure,
+    /// The page of a process before this one, which readers still use.
+    pub overlap: Option<SwitchPlan>,
     /// A page that an old, paused process still wants to write.
     pub old_page: Option<SwitchPlan>,
     /// Content held, by digest, part by part.
@@ -224,6 +231,7 @@ impl World {
         let agent = Agent::new(agent_config(config, index), start);
         let page = *agent.plan();
         Host {
+            prior: *agent.clock(),
             agent,
             offset,
             boot,
@@ -231,6 +239,8 @@ impl World {
             error: 0,
             late: false,
             cut: false,
+            page_epsilon: Span::ZERO,
+            overlap: None,
             page,
             old_page: None,
             held: Vec::new(),
@@ -279,7 +289,7 @@ impl World {
         if host.page.boot != host.boot && host.agent.plan().boot == host.boot {
             return Serving::Fenced;
         }
-        serving(&host.page, self.local_now(index))
+        serving(host.overlap.as_ref().unwrap_or(&host.page), self.local_now(index))
     }
 
     /// Content of the generation, as an agent's readers get it.
@@ -340,7 +350,7 @@ pub(crate) fn agent_config(config: &Configuration, index: usize) -> Config {
         // A clock that may miss a tick is one that is read in steps of a tick.
         granularity: if config.rate.as_ppb() > 0 { Span::from_nanos(1) } else { Span::ZERO },
         back_off: (Span::from_nanos(1), Span::from_nanos(1)),
-        patience: Span::ZERO,
+        patience: config.settings.round_trip,
         start_wait: Span::from_nanos(2),
         samples: config.samples,
         reports: false,

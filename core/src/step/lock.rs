@@ -3,8 +3,7 @@
 use super::Step;
 use crate::agent::Agent;
 use crate::effect::{Effects, Event};
-use crate::guard::Guard;
-use crate::message::{Grant, ReplyBody, RequestBody};
+use crate::message::{Grant, ReplyBody};
 use crate::plan::same;
 use crate::table::{TableView, next_activation};
 use crate::time::{LocalTime, Span};
@@ -63,13 +62,7 @@ impl Agent {
         let lease_over = since + self.clock.surely_within(table.settings.lease);
         let activation = next_activation(&table, grant.due, grant.granted_at);
         let token = grant.token;
-        let early = self.clock.midpoint(now).is_some_and(|estimate| !table.activation.passed(estimate));
         self.adopt(now, table, true, effects);
-        if early && !self.config.guards.on(Guard::ServerTimeDecides) {
-            // Broken twin: the agent's estimate decides instead of the server's time.
-            self.step = Step::Waiting { until: now + self.round_trip() };
-            return self.ask(now, RequestBody::Unlock { token }, effects);
-        }
         self.go(now, Step::Advancing { token, activation, lease_over }, effects);
     }
 

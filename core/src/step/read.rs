@@ -8,6 +8,7 @@ use crate::effect::{Cache, Effects};
 use crate::guard::Guard;
 use crate::ids::Generation;
 use crate::plan::same;
+use crate::serving::SwitchPlan;
 use crate::spread::{Purpose, spread};
 use crate::table::TableView;
 use crate::time::{LocalTime, ServerTime, Span};
@@ -53,6 +54,7 @@ impl Agent {
         // Only if changed: content that is held under another number needs no transfer.
         if let Some(active) = table.active
             && !same(guards, self.active, active)
+            && !same(guards, self.active, table.staged)
             && !due
             && self.content_of(active.digest)
         {
@@ -63,7 +65,7 @@ impl Agent {
         if self.refused.is_some_and(|(refused, _)| refused != staged) {
             self.refused = None;
         }
-        if self.refused_active != table.active {
+        if self.refused_active.is_some_and(|(refused, _)| Some(refused) != table.active) {
             self.refused_active = None;
         }
         self.table = Some(table);
@@ -108,7 +110,7 @@ impl Agent {
             && !current
             && let Some(active) = table.active
             && !same(guards, self.active, active)
-            && self.refused_active != Some(active)
+            && self.refused_active.is_none_or(|(refused, _)| refused != active)
             && self.may_fill_active()
         {
             // A joining agent: k − 1, named by the same reply that named k.
@@ -134,7 +136,11 @@ impl Agent {
 
     /// Whether there is a buffer that readers may not be on.
     fn may_fill_active(&self) -> bool {
-        self.published.active.is_none() || self.published.staged.is_none()
+        let SwitchPlan { active, staged, .. } = self.published;
+        // Two generations with one content share a buffer.
+        active.is_none()
+            || staged.is_none()
+            || active.map(|held| held.digest) == staged.map(|held| held.digest)
     }
 
     /// An agent's own delay before it retrieves: a hash of agent and epoch over the stagger, at most

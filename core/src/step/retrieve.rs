@@ -169,16 +169,16 @@ impl Agent {
             Verified::Vetoed(why) => {
                 self.event(Event::Vetoed(target, why), effects);
                 match cache {
-                    Cache::Active => self.refused_active = Some(target),
+                    Cache::Active => self.refused_active = Some((target, why)),
                     Cache::Staged => self.refused = Some((target, why)),
                 }
                 self.report_due = self.config.reports;
             }
         }
-        self.after_retrieval(now, cache, effects);
+        self.after_retrieval(now, effects);
     }
 
-    fn after_retrieval(&mut self, now: LocalTime, cache: Cache, effects: &mut Effects) {
+    fn after_retrieval(&mut self, now: LocalTime, effects: &mut Effects) {
         if let Some(staged) = self.table.as_ref().map(|table| table.staged)
             && self.refused.is_none_or(|(refused, _)| refused != staged)
         {
@@ -190,7 +190,7 @@ impl Agent {
         // Whether T has passed meanwhile the server says; here it is only asked whether it can have.
         let possibly_due =
             self.clock.possibly_reached(table.activation).is_none_or(|instant| instant.passed(now));
-        if possibly_due && (cache == Cache::Active || self.is_current() || self.refused.is_some()) {
+        if possibly_due && (self.is_current() || self.refused.is_some()) {
             let until = self.first_read(&table.clone()).max(now);
             return self.go(now, Step::Waiting { until }, effects);
         }

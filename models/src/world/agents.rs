@@ -16,6 +16,8 @@ use downbeat_core::time::LocalTime;
 pub enum End {
     /// Its process: the next one takes over the page.
     TakesOver,
+    /// Another process is started beside it, with a page of its own.
+    Overlaps,
     /// Its process, and the page with it; the disk stays.
     KeepsDisk,
     /// Its host: the clock begins anew, a page of the old boot is found.
@@ -81,19 +83,32 @@ impl World {
             };
             self.carry_out(config, index, more, None);
         }
-        let host = &mut self.hosts[index];
-        let agent = &host.agent;
-        host.held.retain(|(digest, _)| agent.keeps(Generation { epoch: 0, digest: *digest }));
+        self.drop_content(index);
     }
 
     /// Readers go by the new plan; none that was served may be fenced by it (A1), unless a clock was
     /// found to be wrong.
     fn publish(&mut self, index: usize, plan: SwitchPlan) {
         let before = self.read(index).current();
+        self.note_epsilon(index, &plan);
         self.hosts[index].page = plan;
         let taken_back = before.is_some() && self.read(index) == Serving::Fenced;
         if taken_back && !self.record.clock_broken {
             self.record.break_(Broken::Available);
+        }
+    }
+
+    /// S8 is judged by the ε of the estimate that fixed the switch.
+    fn note_epsilon(&mut self, index: usize, plan: &SwitchPlan) {
+        let host = &mut self.hosts[index];
+        let same = host.page.staged == plan.staged && host.page.staged_from == plan.staged_from;
+        if plan.staged.is_some() && !same {
+            // The last sample may have come with the very input that published this.
+            let epsilons =
+                [host.prior.epsilon(plan.staged_from), host.agent.clock().epsilon(plan.staged_from)];
+            let epsilon = epsilons.into_iter().flatten().max().unwrap_or_default();
+            // Beside an older process, the wider one of the two counts.
+            host.page_epsilon = if host.overlap.is_some() { epsilon.max(host.page_epsilon) } else { epsilon };
         }
     }
 
@@ -113,6 +128,20 @@ impl World {
         host.agent.receive(now, &ToAgent::Welcome(welcome))
     }
 
+    /// A host drops what neither the machine nor a page that is read still names; a reader that is
+    /// suspended keeps what its plan names, as a handle does.
+    fn drop_content(&mut self, index: usize) {
+        let Host { agent, held, overlap, reader, .. } = &mut self.hosts[index];
+        held.retain(|(digest, _)| {
+            let read = |plan: &SwitchPlan| {
+                [plan.active, plan.staged].into_iter().flatten().any(|named| named.digest == *digest)
+            };
+            agent.keeps(Generation { epoch: 0, digest: *digest })
+                || overlap.as_ref().is_some_and(read)
+                || reader.as_ref().is_some_and(|reader| read(&reader.plan))
+        });
+    }
+
     fn verify(&mut self, config: &Configuration, index: usize, target: Generation) -> Verified {
         let host = &mut self.hosts[index];
         if host.vetoes {
@@ -120,9 +149,10 @@ impl World {
             return Verified::Vetoed(Veto::Invalid);
         }
         let wanted = if config.two_parts { 2 } else { 1 };
-        let whole = host.incoming.len() == wanted
-            && host.incoming.iter().all(|part| part.digest() == target.digest);
-        let parts = [host.incoming.first(), host.incoming.last()].map(|part| part.copied().unwrap_or_default());
+        let whole =
+            host.incoming.len() == wanted && host.incoming.iter().all(|part| part.digest() == target.digest);
+        let parts =
+            [host.incoming.first(), host.incoming.last()].map(|part| part.copied().unwrap_or_default());
         host.incoming.clear();
         if whole || !config.guards.on(downbeat_core::guard::Guard::WholeGeneration) {
             host.held.retain(|(digest, _)| *digest != target.digest);
@@ -141,8 +171,7 @@ impl World {
         // A clock that begins anew after a boot, with the same readings as in the boot before.
         let offset = if reboots { World::first_reading(index) - self.now } else { old.offset };
         let boot = if reboots { BootId(old.boot.0 + 100) } else { old.boot };
-        let last_good =
-            serving_generation(&old, self.local_now(index)).filter(|_| end != End::RebootsEmpty);
+        let last_good = serving_generation(&old, self.local_now(index)).filter(|_| end != End::RebootsEmpty);
         let start = Start {
             incarnation,
             boot,
@@ -161,6 +190,9 @@ impl World {
             late: false,
             old_page: Some(old.page).filter(|_| paused),
             cut: old.cut,
+            prior: old.prior,
+            overlap: (end == End::Overlaps).then_some(old.page),
+            page_epsilon: old.page_epsilon,
             held: if end == End::RebootsEmpty { Vec::new() } else { old.held },
             incoming: Vec::new(),
             reader: None,
@@ -168,18 +200,25 @@ impl World {
             last_error: old.last_error,
             error: 0,
         };
-        let host = &mut self.hosts[index];
-        let agent = &host.agent;
-        host.held.retain(|(digest, _)| agent.keeps(Generation { epoch: 0, digest: *digest }));
-        self.record.started(index, end == End::TakesOver);
+        self.drop_content(index);
+        if end != End::Overlaps {
+            self.record.started(index, end == End::TakesOver);
+        }
         self.connect(config, index);
+    }
+
+    /// The older of two processes ends: readers go over to the newer one's page.
+    pub fn hand_over(&mut self, index: usize) {
+        self.hosts[index].overlap = None;
+        self.record.started(index, false);
     }
 
     /// A reader loads the plan and is suspended.
     pub fn suspend_reader(&mut self, index: usize) {
         let floor = self.record.seen[index];
         let host = &mut self.hosts[index];
-        host.reader = Some(Reader { plan: host.page, began: self.now, floor });
+        let plan = host.overlap.unwrap_or(host.page);
+        host.reader = Some(Reader { plan, began: self.now, floor });
     }
 
     /// The suspended reader looks at the clock and answers; what it got, and at which real time of

@@ -45,7 +45,8 @@ impl World {
     /// Whether a request has to wait for the transaction under way.
     pub(crate) fn waits_for_commit(&self, request: &Request) -> bool {
         self.server.committing.is_some()
-            && answer_from_snapshot::<u16>(&self.server.store.table, &request.body, self.server_now()).is_none()
+            && answer_from_snapshot::<u16>(&self.server.store.table, &request.body, self.server_now())
+                .is_none()
             && !matches!(
                 request.body,
                 RequestBody::Route { .. } | RequestBody::Fetch { .. } | RequestBody::Report(_)
@@ -84,11 +85,8 @@ impl World {
         request: &Request,
         now: ServerTime,
     ) -> (ReplyBody<u16>, Option<Content>) {
-        let id = RequestId {
-            agent: agent_id(agent),
-            incarnation: request.incarnation,
-            number: request.number,
-        };
+        let id =
+            RequestId { agent: agent_id(agent), incarnation: request.incarnation, number: request.number };
         let before = self.twisted_table(config, &request.body, now);
         let done = transition::<u16>(&before, id, &request.body, now, &self.server.store, config.guards);
         if let Some(Transition { table, reply, .. }) = done {
@@ -100,7 +98,12 @@ impl World {
     }
 
     /// The table as a broken server would see it.
-    pub(crate) fn twisted_table(&self, config: &Configuration, request: &RequestBody, now: ServerTime) -> SyncTable {
+    pub(crate) fn twisted_table(
+        &self,
+        config: &Configuration,
+        request: &RequestBody,
+        now: ServerTime,
+    ) -> SyncTable {
         let mut table = self.server.store.table.clone();
         if matches!(request, RequestBody::Lock) && World::twisted(config, Twist::SecondGrant) {
             table.lock = None;
@@ -120,7 +123,8 @@ impl World {
         request: &RequestBody,
     ) -> (ReplyBody<u16>, Option<Content>) {
         let table = &self.server.store.table;
-        let known = |digest| digest == table.staged.digest || table.active.is_some_and(|gen_| gen_.digest == digest);
+        let known =
+            |digest| digest == table.staged.digest || table.active.is_some_and(|gen_| gen_.digest == digest);
         let gone = config.guards.on(Guard::Gone);
         let len = if config.two_parts { 1_000 } else { 1 };
         match request {

@@ -1,0 +1,135 @@
+//! What `check` searches: every configuration with the number of states that it has. A number that
+//! changes means that the protocol or the model changed; it is pinned so that nobody has to notice.
+
+use crate::configuration::{Configuration, Kind, Kinds, patient, settings, ticks};
+use downbeat_core::serving::Activation;
+use downbeat_core::serving::Mode::{Prompt, Strict};
+use downbeat_core::settings::Limits;
+use downbeat_core::time::Rate;
+
+/// A configuration and the number of its states.
+pub struct Check {
+    /// What is searched.
+    pub config: Configuration,
+    /// Its number of distinct states (canonical forms).
+    pub states: usize,
+    /// Only searched with `--full`.
+    pub full: bool,
+}
+
+const NETWORK: Kinds = Kinds::of(&[Kind::Lose, Kind::Repeat, Kind::Delay]);
+const AGENTS: Kinds = Kinds::of(&[
+    Kind::CrashTakesOver,
+    Kind::CrashKeepsDisk,
+    Kind::Overlap,
+    Kind::Reboot,
+    Kind::RebootLosesDisk,
+]);
+const SERVER: Kinds =
+    Kinds::of(&[Kind::ServerCrash, Kind::SlowCommit, Kind::NewLineBehind, Kind::NewLineAhead]);
+const HOSTS: Kinds = Kinds::of(&[Kind::LateTimer, Kind::Suspend, Kind::Veto, Kind::CutOff]);
+const OPERATIONS: Kinds = Kinds::of(&[
+    Kind::Edit,
+    Kind::Hold,
+    Kind::HoldUntil,
+    Kind::Unhold,
+    Kind::Settings,
+    Kind::Schedule,
+    Kind::ScheduleWithEnd,
+]);
+
+/// A farm of one strict and one prompt agent, shortly before an activation, through the next one.
+fn pair(name: &'static str) -> Configuration {
+    Configuration { run_up: Some(4), horizon: 13, ..Configuration::new(name, &[Strict, Prompt]) }
+}
+
+fn faults(name: &'static str, faults: u8, kinds: Kinds) -> Configuration {
+    Configuration { faults, kinds, ..pair(name) }
+}
+
+/// Everything that is searched, smallest ideas first.
+pub fn checks() -> Vec<Check> {
+    let all = NETWORK.and(AGENTS).and(SERVER).and(HOSTS);
+    let check = |config, states| Check { config, states, full: false };
+    vec![
+        check(Configuration { horizon: 22, ..Configuration::new("perfect", &[Strict, Prompt]) }, 0),
+        check(
+            Configuration {
+                faults: 1,
+                kinds: all,
+                horizon: 14,
+                ..Configuration::new("start-any-1", &[Strict, Prompt])
+            },
+            0,
+        ),
+        check(faults("network-2", 2, NETWORK), 0),
+        check(faults("agents-2", 2, AGENTS), 0),
+        check(faults("server-2", 2, SERVER), 0),
+        check(faults("hosts-2", 2, HOSTS), 0),
+        check(faults("network-agents-2", 2, NETWORK.and(AGENTS)), 0),
+        check(faults("any-1", 1, all), 0),
+        check(faults("any-2", 2, all), 0),
+        check(
+            Configuration { operations: 2, operation_kinds: OPERATIONS, ..faults("operations-2", 0, all) },
+            0,
+        ),
+        check(
+            Configuration {
+                operations: 1,
+                operation_kinds: OPERATIONS,
+                ..faults("operations-1-any-1", 1, all)
+            },
+            0,
+        ),
+        check(Configuration { modes: &[Strict, Strict, Prompt], ..faults("three-any-1", 1, all) }, 0),
+        check(Configuration { activation: Activation::Copy, ..faults("copy-any-1", 1, all) }, 0),
+        check(
+            Configuration {
+                two_parts: true,
+                operations: 1,
+                operation_kinds: Kinds::of(&[Kind::Edit]),
+                ..faults("parts-1", 1, all)
+            },
+            0,
+        ),
+        check(
+            Configuration {
+                slow_network: true,
+                settings: patient(),
+                limits: Limits { max_interval: ticks(14), max_lead: ticks(5), max_hold: ticks(3) },
+                run_up: Some(10),
+                horizon: 14,
+                samples: 1,
+                ..faults("slow-network-1", 1, NETWORK.and(AGENTS))
+            },
+            0,
+        ),
+        check(
+            Configuration {
+                rate: Rate::from_ppb(125_000_000),
+                settings: settings(12),
+                limits: Limits { max_interval: ticks(13), max_lead: ticks(2), max_hold: ticks(3) },
+                run_up: None,
+                horizon: 26,
+                ..faults("drift-2", 2, Kinds::of(&[Kind::Slow, Kind::Fast]))
+            },
+            0,
+        ),
+        check(
+            Configuration {
+                settings: downbeat_core::settings::Settings {
+                    lead: ticks(1),
+                    lease: ticks(1),
+                    ..settings(4)
+                },
+                limits: Limits { max_interval: ticks(4), max_lead: ticks(1), max_hold: ticks(2) },
+                run_up: Some(0),
+                horizon: 24,
+                operations: 2,
+                operation_kinds: Kinds::of(&[Kind::Backup, Kind::Edit]),
+                ..faults("restore-1", 1, Kinds::of(&[Kind::Restore]))
+            },
+            0,
+        ),
+    ]
+}

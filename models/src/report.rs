@@ -1,0 +1,164 @@
+//! What the commands print, and their verdicts.
+
+use crate::actions::Action;
+use crate::checks::checks;
+use crate::configuration::Configuration;
+use crate::properties::{ALWAYS, SOMETIMES};
+use crate::recover::tried;
+use crate::search::{everything, shortest};
+use crate::twins::{TWINS, Twin};
+use crate::world::World;
+use downbeat_core::serving::Serving;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+fn verdict(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Searches the configurations named (all, where none is) to their ends.
+pub fn check(full: bool, names: &[&str]) -> ExitCode {
+    let mut good = true;
+    let mut reached = BTreeSet::new();
+    println!("{:22} {:>10} {:>6} {:>8}  verdict", "configuration", "states", "depth", "seconds");
+    for check in checks() {
+        let named = names.contains(&check.config.name);
+        if !(named || names.is_empty() && (full || !check.full)) {
+            continue;
+        }
+        let outcome = everything(&check.config);
+        let mut remarks = Vec::new();
+        if outcome.states != check.states {
+            remarks.push(format!("the pinned number of states is {}", check.states));
+        }
+        remarks.extend(
+            outcome.broken.iter().map(|(name, path)| format!("{name} broken in {} steps", path.len())),
+        );
+        println!(
+            "{:22} {:>10} {:>6} {:>8.1}  {}",
+            check.config.name,
+            outcome.states,
+            outcome.depth,
+            outcome.took.as_secs_f64(),
+            if remarks.is_empty() { "holds".to_string() } else { remarks.join("; ") }
+        );
+        for (name, path) in &outcome.broken {
+            println!("{name}:");
+            tell(&check.config, name, path);
+        }
+        good &= remarks.is_empty();
+        reached.extend(outcome.reached);
+    }
+    if names.is_empty() {
+        for sometimes in SOMETIMES.iter().filter(|sometimes| !reached.contains(sometimes.name)) {
+            good = false;
+            println!("never reached, so {} was not put to the test: {}", sometimes.beside, sometimes.name);
+        }
+    }
+    println!(
+        "{} properties in every state: {}",
+        ALWAYS.len(),
+        ALWAYS.iter().map(|always| always.name).collect::<Vec<_>>().join(", ")
+    );
+    println!("{}", if good { "check: everything held" } else { "check: NOT everything held" });
+    verdict(good)
+}
+
+/// Refutes the twins named (all, where none is), and searches the same configurations with the guard
+/// on.
+pub fn mutants(names: &[&str]) -> ExitCode {
+    let mut good = true;
+    let mut whole: BTreeMap<String, Result<usize, String>> = BTreeMap::new();
+    println!("{:30} {:26} {:>5} {:>5}  verdict", "twin", "property", "steps", "most");
+    for twin in TWINS.iter().filter(|twin| names.is_empty() || names.contains(&twin.name)) {
+        for (property, given) in twin.falls {
+            let (path, _, _) = shortest(&twin.broken(), property);
+            let most = given.map(|steps| 2 * steps);
+            let steps = path.as_ref().map(Vec::len);
+            let refuted = steps.is_some_and(|steps| most.is_none_or(|most| steps <= most));
+            good &= refuted;
+            println!(
+                "{:30} {property:26} {:>5} {:>5}  {}",
+                twin.name,
+                steps.map_or("-".to_string(), |steps| steps.to_string()),
+                most.map_or("-".to_string(), |most| most.to_string()),
+                if refuted { "refuted" } else { "NOT refuted" }
+            );
+        }
+        let config = twin.whole();
+        let key = format!("{:?}", Configuration { name: "", ..config.clone() });
+        let outcome = whole.entry(key).or_insert_with(|| {
+            let outcome = everything(&config);
+            match outcome.broken.first() {
+                None => Ok(outcome.states),
+                Some((property, _)) => {
+                    let path = shortest(&config, property).0.unwrap_or_default();
+                    println!("{property}:");
+                    tell(&config, property, &path);
+                    Err(format!("{property} broken in {} steps", path.len()))
+                }
+            }
+        });
+        good &= outcome.is_ok();
+        match outcome {
+            Ok(states) => println!("{:30} with its guard: {states} states, everything holds", ""),
+            Err(why) => println!("{:30} with its guard: {why}", ""),
+        }
+    }
+    println!("{}", if good { "mutants: every twin refuted" } else { "mutants: NOT every twin refuted" });
+    verdict(good)
+}
+
+/// Tells the shortest counterexample of a twin.
+pub fn explain(name: &str) -> ExitCode {
+    let Some(twin) = TWINS.iter().find(|twin| twin.name == name) else { return ExitCode::from(2) };
+    println!("{}: {}", twin.name, twin.trap);
+    let mut good = true;
+    for (property, _) in twin.falls {
+        good &= explain_one(twin, property);
+    }
+    verdict(good)
+}
+
+fn explain_one(twin: &Twin, property: &'static str) -> bool {
+    let config = twin.broken();
+    let Some(path) = shortest(&config, property).0 else {
+        println!("{property} is not broken");
+        return false;
+    };
+    println!("{property} falls in {} steps:", path.len());
+    tell(&config, property, &path);
+    true
+}
+
+/// Tells a path step by step: real time, what was done, and what each agent's readers then get; and
+/// after it, where R1 fell, the schedule without faults that did not lead back in time.
+fn tell(config: &Configuration, property: &str, path: &[Action]) {
+    let mut world = World::new(config);
+    for (number, action) in path.iter().enumerate() {
+        let what = world.describe(*action);
+        world.step(config, *action);
+        println!("  {:>3}. t={:<3} {what:44} readers: {}", number + 1, world.now, readers(&world));
+    }
+    if property.starts_with("R1") {
+        println!("  from here on without faults:");
+        tried(config, &world, &mut |world, action| {
+            println!("       t={:<3} {:44} readers: {}", world.now, world.describe(action), readers(world));
+        });
+    }
+}
+
+fn readers(world: &World) -> String {
+    let read = |index| {
+        let serving = world.read(index);
+        let name = match serving {
+            Serving::Active(_) => "active",
+            Serving::Staged(_) => "staged",
+            Serving::Stale(_) => "stale",
+            Serving::Hold => "held",
+            Serving::Fenced => "fenced",
+        };
+        serving.generation().map_or(name.to_string(), |generation| format!("{name} {}", generation.epoch))
+    };
+    (0..world.hosts.len()).map(read).collect::<Vec<_>>().join(" | ")
+}
