@@ -7,7 +7,9 @@ use crate::show;
 use clap::{Args, ValueEnum};
 use downbeat_agent::clock::Distortion;
 use downbeat_agent::{Agent, Builder, Clock, Reader, What};
+use downbeat_core::content::{DatasetSum, GenerationHasher, record_digest};
 use downbeat_core::effect::Event;
+use downbeat_core::ids::{Digest, Name};
 use downbeat_core::serving::{Mode, Serving};
 use downbeat_core::time::{LocalTime, Span};
 use serde_json::{Value, json};
@@ -59,7 +61,19 @@ pub(crate) struct Run {
     /// For tests: how much faster its clock runs than the host's
     #[arg(long, hide = true, default_value_t = 0, allow_hyphen_values = true)]
     clock_rate_ppm: i64,
+    /// For tests: the longest wait before a server is tried again
+    #[arg(long, hide = true, default_value = "10s", value_parser = show::parse_span)]
+    longest_back_off: i64,
+    /// For tests: how long a server may leave requests unanswered
+    #[arg(long, hide = true, default_value = "5s", value_parser = show::parse_span)]
+    silence_limit: i64,
+    /// For tests: with --json, says this often what is still seen, and tells of switches
+    #[arg(long, hide = true, value_parser = show::parse_span)]
+    repeat: Option<i64>,
 }
+
+/// The wait before a server is tried again for the first time.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The two modes, as they are written on a command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -92,16 +106,18 @@ impl Run {
     /// Runs the agent until a signal ends it.
     pub(crate) fn run(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime =
-            runtime.map_err(|error| Failure::own(format!("the host gives no threads ({error}); raise its limits")))?;
+        let runtime = runtime.map_err(|error| {
+            Failure::own(format!("the host gives no threads ({error}); raise its limits"))
+        })?;
         runtime.block_on(async {
             let signals = Signals::new()?;
             let agent = self.builder().start().await.map_err(Failure::own)?;
-            let log = tokio::spawn(log(agent.happenings()));
+            let log = tokio::spawn(log(agent.happenings(), self.json && self.repeat.is_some()));
             let stop = Arc::new(AtomicBool::new(false));
             let printer = (self.print || self.json).then(|| {
-                let (reader, stop, json) = (agent.reader(), stop.clone(), self.json);
-                std::thread::spawn(move || print(reader, json, &stop))
+                let (reader, stop) = (agent.reader(), stop.clone());
+                let (json, repeat) = (self.json, self.repeat.filter(|_| self.json));
+                std::thread::spawn(move || print(reader, json, repeat, &stop))
             });
             signals.wait().await;
             stop.store(true, Ordering::Relaxed);
@@ -123,6 +139,8 @@ impl Run {
             .token(&self.token)
             .display(&self.display)
             .rate_ppm(self.rate_ppm)
+            .back_off(FIRST_BACK_OFF, Duration::from_nanos(self.longest_back_off.unsigned_abs()))
+            .silence_limit(Duration::from_nanos(self.silence_limit.unsigned_abs()))
             .start_wait(Duration::from_nanos(self.start_wait.unsigned_abs()));
         if let Some(path) = &self.state_dir {
             builder = builder.state_dir(path);
@@ -139,8 +157,8 @@ impl Run {
     }
 }
 
-/// What happens, in the log.
-async fn log(mut happenings: tokio::sync::broadcast::Receiver<downbeat_agent::Happening>) {
+/// What happens, in the log; switches on standard output too, where `tell` says so.
+async fn log(mut happenings: tokio::sync::broadcast::Receiver<downbeat_agent::Happening>, tell: bool) {
     use tokio::sync::broadcast::error::RecvError;
     loop {
         let what = match happenings.recv().await {
@@ -161,6 +179,12 @@ async fn log(mut happenings: tokio::sync::broadcast::Receiver<downbeat_agent::Ha
             What::Protocol(Event::Switched(switched)) => {
                 let epsilon = show::span(switched.epsilon.as_nanos());
                 tracing::info!(epoch = switched.epoch, epsilon, "switched");
+                if tell {
+                    let line =
+                        json!({ "switched": switched.epoch, "epsilon_ns": switched.epsilon.as_nanos() });
+                    // Nobody reads it any more: the log goes on.
+                    let _ = writeln!(std::io::stdout(), "{line}");
+                }
             }
             What::ClockJumped => tracing::error!("this host's clock jumped; all time samples are dropped"),
             What::Warning(text) => tracing::warn!("{text}"),
@@ -175,7 +199,9 @@ async fn log(mut happenings: tokio::sync::broadcast::Receiver<downbeat_agent::Ha
 /// What the server's refusal means for whoever started the agent.
 fn cure(code: &str) -> &'static str {
     match code {
-        "NoFarm" => "the server has no such farm; correct --farm, or make the farm with 'downbeat serve --farm'",
+        "NoFarm" => {
+            "the server has no such farm; correct --farm, or make the farm with 'downbeat serve --farm'"
+        }
         "Unauthorized" => "the server doesn't take this token; give --token with the role agent or reader",
         "Version" => "the server speaks another version of the protocol; update the older of the two",
         "Busy" => "the server is busy; the agent tries again",
@@ -204,8 +230,9 @@ impl Sight {
 
 /// Looks again and again, in a tight loop where a switch is near, and prints what changes: since when
 /// it is seen, and until when what was before was seen, by the host's own clock.
-fn print(mut reader: Reader, as_json: bool, stop: &AtomicBool) {
+fn print(mut reader: Reader, as_json: bool, repeat: Option<i64>, stop: &AtomicBool) {
     let mut before: Option<(Sight, LocalTime)> = None;
+    let mut said = LocalTime::MIN;
     while !stop.load(Ordering::Relaxed) {
         let look = reader.read_now();
         let sight = Sight::of(look.serving);
@@ -219,6 +246,12 @@ fn print(mut reader: Reader, as_json: bool, stop: &AtomicBool) {
             if writeln!(std::io::stdout(), "{line}").is_err() {
                 return;
             }
+            said = look.host;
+        } else if repeat.is_some_and(|repeat| (look.host - said).as_nanos() >= repeat) {
+            if writeln!(std::io::stdout(), "{}", json!({ "still_host_ns": look.host.as_nanos() })).is_err() {
+                return;
+            }
+            said = look.host;
         }
         before = Some((sight, look.host));
         let plan = reader.plan();
@@ -235,8 +268,23 @@ fn records(reader: &mut Reader, sight: Sight) -> Option<usize> {
     reader.pinned(sight.generation?).map(|guard| guard.content().len())
 }
 
+/// The digest of the records that a reader gets, computed from them: whoever compares it with the
+/// generation's sees whether they are whole (S5).
+fn records_digest(reader: &mut Reader, sight: Sight) -> Option<Digest> {
+    let guard = reader.pinned(sight.generation?)?;
+    let mut hasher = GenerationHasher::new();
+    for (name, dataset) in guard.content().datasets() {
+        let name = Name::new(name).ok()?;
+        let mut sum = DatasetSum::default();
+        dataset.iter().for_each(|(key, value)| sum.add(record_digest(&name, key, value)));
+        hasher.push(&name, &sum).ok()?;
+    }
+    Some(hasher.finish())
+}
+
 fn line_json(reader: &mut Reader, sight: Sight, host: LocalTime, until: Option<i64>) -> Value {
     json!({
+        "records_digest": records_digest(reader, sight).map(|digest| digest.to_string()),
         "state": sight.state,
         "epoch": sight.generation.map(|generation| generation.epoch),
         "digest": sight.generation.map(|generation| generation.digest.to_string()),
