@@ -9,6 +9,7 @@ use crate::check;
 use crate::history::{Acknowledged, Content, Mode, TableSeen};
 use crate::manage::ask;
 use crate::processes::{PATIENCE, Process, eventually};
+use crate::program::downbeat;
 use crate::relay::{Relay, Traps};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,18 +23,6 @@ use tempfile::TempDir;
 pub const FARM: &str = "eu";
 /// The farm's early limit, in nanoseconds (the setting's default).
 const EARLY_LIMIT: i64 = 50_000_000;
-/// Readers of each agent.
-const READERS: u32 = 2;
-
-/// Where the programs are.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    /// `test-server`.
-    pub server: PathBuf,
-    /// `test-agent`.
-    pub agent: PathBuf,
-}
-
 /// An agent to be started: its mode, and how wrong its clock is.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -41,16 +30,16 @@ pub struct Setup {
     pub mode: Mode,
     /// Nanoseconds that its clock is ahead.
     pub offset: i64,
-    /// Parts per billion that it is fast.
+    /// Parts per million that it is fast.
     pub rate: i64,
 }
 
 /// Two strict agents and two prompt ones, whose clocks are hours and minutes apart and drift.
 pub const FOUR: [Setup; 4] = [
-    Setup { mode: Mode::Strict, offset: 7_200_000_000_000, rate: 150_000 },
-    Setup { mode: Mode::Strict, offset: -431_000_000_000, rate: -150_000 },
-    Setup { mode: Mode::Prompt, offset: 3_000_000, rate: -90_000 },
-    Setup { mode: Mode::Prompt, offset: -25_200_000_000_000, rate: 200_000 },
+    Setup { mode: Mode::Strict, offset: 7_200_000_000_000, rate: 150 },
+    Setup { mode: Mode::Strict, offset: -431_000_000_000, rate: -150 },
+    Setup { mode: Mode::Prompt, offset: 3_000_000, rate: -90 },
+    Setup { mode: Mode::Prompt, offset: -25_200_000_000_000, rate: 200 },
 ];
 
 /// An address that comes and goes with the server.
@@ -62,7 +51,7 @@ pub struct Farm {
     name: String,
     seed: u64,
     folder: TempDir,
-    programs: Programs,
+    program: PathBuf,
     boot: u32,
     server: Option<Process>,
     control: Place,
@@ -88,7 +77,7 @@ impl Farm {
     ///
     /// # Panics
     /// Something of that does not come about.
-    pub fn start(name: &str, seed: u64, programs: Programs, agents: &[Setup]) -> Farm {
+    pub fn start(name: &str, seed: u64, agents: &[Setup]) -> Farm {
         let folder = tempfile::Builder::new().prefix("downbeat-").tempdir().expect("a temporary folder");
         let (control, traps) = (Place::default(), Traps::default());
         let relay = |number| Relay::start(number, control.clone(), traps.clone());
@@ -103,7 +92,7 @@ impl Farm {
             name: name.to_owned(),
             seed,
             folder,
-            programs,
+            program: downbeat(),
             boot: 1,
             server: None,
             control,
@@ -139,17 +128,23 @@ impl Farm {
     /// It runs already, or does not start.
     pub fn start_server(&mut self) -> bool {
         assert!(self.server.is_none(), "the server runs");
-        let mut command = Command::new(&self.programs.server);
-        command.arg(self.folder.path().join("server/downbeat.db")).arg(format!("boot-{}", self.boot));
+        let mut command = Command::new(&self.program);
+        command.arg("serve").arg("--data").arg(self.folder.path().join("server"));
+        command.args(["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--no-own-agent", "--json"]);
+        command.arg("--boot-id").arg(format!("boot-{}", self.boot));
         let (process, line) =
             Process::start(command, &self.folder.path().join("server.txt")).expect("the server starts");
-        let parts: Vec<_> = line.split(' ').collect();
-        let [control, http, continued] = parts.as_slice() else { panic!("the server said {line:?}") };
-        let address = |text: &str| Some(text.parse::<SocketAddr>().expect("an address"));
-        set(&self.control, address(control));
-        set(&self.http, address(http));
+        let said: serde_json::Value = serde_json::from_str(&line).expect("the server says JSON");
+        let address = |text: &serde_json::Value| {
+            let text = text.as_str().map(|text| text.trim_start_matches("http://"));
+            Some(
+                text.and_then(|text| text.parse::<SocketAddr>().ok()).expect("the server says its addresses"),
+            )
+        };
+        set(&self.control, address(&said["control"]));
+        set(&self.http, address(&said["http"]));
         self.server = Some(process);
-        *continued == "true"
+        said["continued"] == true
     }
 
     /// `kill -9` on the server.
@@ -172,17 +167,22 @@ impl Farm {
     /// It runs already, or does not start.
     pub fn start_agent(&mut self, agent: usize) {
         let here = self.agent_folder(agent);
+        std::fs::create_dir_all(&here).expect("a folder for the agent");
         let slot = &mut self.agents[agent];
         assert!(slot.process.is_none(), "agent {agent} runs");
         slot.lives += 1;
-        let logs = here.join(format!("life-{}", slot.lives));
-        std::fs::create_dir_all(&logs).expect("a folder for the agent's logs");
-        let mut command = Command::new(&self.programs.agent);
-        command.arg(slot.relay.address().to_string()).arg(FARM);
-        command.arg(if slot.setup.mode == Mode::Strict { "strict" } else { "prompt" });
-        command.arg(here.join("state")).arg(logs).arg(READERS.to_string());
-        command.arg(slot.setup.offset.to_string()).arg(slot.setup.rate.to_string());
-        let (process, _) = Process::start(command, &here.join("errors.txt")).expect("the agent starts");
+        let lives = slot.lives;
+        let mut command = Command::new(&self.program);
+        command.arg("agent").arg("--server").arg(slot.relay.address().to_string()).args(["--farm", FARM]);
+        command.arg("--mode").arg(if slot.setup.mode == Mode::Strict { "strict" } else { "prompt" });
+        command.arg("--state-dir").arg(here.join("state")).args(["--json", "--repeat", "5ms"]);
+        command.arg(format!("--clock-offset={}ns", slot.setup.offset));
+        command.arg(format!("--clock-rate-ppm={}", slot.setup.rate));
+        command.args(["--longest-back-off", "400ms", "--silence-limit", "1500ms", "--start-wait", "1s"]);
+        let printed = self.life_file(agent, lives);
+        let process =
+            Process::printing(command, &printed, &here.join("errors.txt")).expect("the agent starts");
+        let slot = &mut self.agents[agent];
         slot.process = Some(process);
     }
 
@@ -309,6 +309,11 @@ impl Farm {
                 served.map(|span| span.epoch).max().filter(|epoch| *epoch >= wanted)
             });
         }
+    }
+
+    /// What a life of an agent printed.
+    fn life_file(&self, agent: usize, life: u32) -> PathBuf {
+        self.agent_folder(agent).join(format!("life-{life}"))
     }
 
     fn agent_folder(&self, agent: usize) -> PathBuf {

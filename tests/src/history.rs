@@ -30,7 +30,7 @@ pub struct Span {
     pub content: Content,
 }
 
-/// What a reader found in a generation.
+/// What was found in a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
     /// All records of one edit, and nothing of another.
@@ -39,6 +39,8 @@ pub enum Content {
     Empty,
     /// Records of different edits, or damaged ones.
     Torn,
+    /// The records have the generation's digest; which edit that is, the server's records tell.
+    Whole,
     /// The reader got no hold of the records before they were replaced.
     Unseen,
 }

@@ -7,6 +7,7 @@ pub mod history;
 pub mod log;
 pub mod manage;
 pub mod processes;
+pub mod program;
 pub mod random;
 pub mod relay;
 pub mod server_time;

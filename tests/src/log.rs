@@ -1,133 +1,102 @@
-//! What an agent's process writes down of its readers, and how it is read again. A line is written in
-//! one piece as soon as something changes and every few milliseconds besides, so a killed process
-//! loses no more than that; a last line without its end is left out.
-//!
-//! ```text
-//! + EPOCH DIGEST current|stale CONTENT HOST     a first read of something else
-//! = HOST                                        a later read of the same
-//! - HOST                                        a read that got nothing
-//! switched EPOCH EPSILON                        the agent told of a switch
-//! ```
-//! CONTENT is `edit-N`, `empty`, `torn` or `unseen`.
+//! What `downbeat agent --json` prints of its reader, read again. A killed process has printed all but
+//! the last few milliseconds; a last line without its end is left out.
 
 use crate::history::{Content, Span, Switch};
-use std::fmt;
+use serde_json::Value;
 
-/// One line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Line {
-    /// A first read of something else; `last` is not written.
-    Begin(Span),
-    /// A later read of the same.
-    Still(i64),
-    /// A read that got nothing.
-    Nothing(i64),
-    /// A switch that the agent told of.
-    Switched(Switch),
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Line::Begin(Span { epoch, digest, stale, first, content, .. }) => {
-                let freshness = if *stale { "stale" } else { "current" };
-                let content = match content {
-                    Content::Edit(edit) => format!("edit-{edit}"),
-                    Content::Empty => "empty".into(),
-                    Content::Torn => "torn".into(),
-                    Content::Unseen => "unseen".into(),
-                };
-                writeln!(f, "+ {epoch} {digest} {freshness} {content} {first}")
-            }
-            Line::Still(host) => writeln!(f, "= {host}"),
-            Line::Nothing(host) => writeln!(f, "- {host}"),
-            Line::Switched(switch) => writeln!(f, "switched {} {}", switch.epoch, switch.epsilon),
-        }
-    }
+/// What one life of an agent printed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Printed {
+    /// What its reader saw, in its order.
+    pub spans: Vec<Span>,
+    /// The switches that it told of.
+    pub switches: Vec<Switch>,
 }
 
 /// The lines of a log.
 ///
 /// # Errors
 /// A line other than an unfinished last one isn't understood; which.
-pub fn parse(text: &str) -> Result<Vec<Line>, String> {
+pub fn parse(text: &str) -> Result<Printed, String> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| line_of(line).ok_or_else(|| format!("not understood: {line:?}"))).collect()
+    let mut printed = Printed::default();
+    let mut open = false;
+    for line in whole.lines() {
+        take(line, &mut printed, &mut open).ok_or_else(|| format!("not understood: {line:?}"))?;
+    }
+    Ok(printed)
 }
 
-fn line_of(line: &str) -> Option<Line> {
-    let parts: Vec<_> = line.split(' ').collect();
-    Some(match *parts.as_slice() {
-        ["+", epoch, digest, freshness, content, first] => {
-            let first = first.parse().ok()?;
-            let stale = match freshness {
-                "stale" => true,
-                "current" => false,
-                _ => return None,
-            };
-            let content = match content {
-                "empty" => Content::Empty,
-                "torn" => Content::Torn,
-                "unseen" => Content::Unseen,
-                _ => Content::Edit(content.strip_prefix("edit-")?.parse().ok()?),
-            };
-            let (epoch, digest) = (epoch.parse().ok()?, digest.to_owned());
-            Line::Begin(Span { epoch, digest, stale, first, last: first, content })
+/// Takes a line in. `open`: the last span's reads may go on.
+fn take(line: &str, printed: &mut Printed, open: &mut bool) -> Option<()> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    if let Some(epoch) = line["switched"].as_u64() {
+        printed.switches.push(Switch { epoch, epsilon: line["epsilon_ns"].as_i64()? });
+        return Some(());
+    }
+    let mut still = |host| {
+        if let Some(span) = printed.spans.last_mut().filter(|_| *open) {
+            span.last = host;
         }
-        ["=", host] => Line::Still(host.parse().ok()?),
-        ["-", host] => Line::Nothing(host.parse().ok()?),
-        ["switched", epoch, epsilon] => {
-            Line::Switched(Switch { epoch: epoch.parse().ok()?, epsilon: epsilon.parse().ok()? })
+    };
+    if let Some(host) = line["still_host_ns"].as_i64() {
+        still(host);
+        return Some(());
+    }
+    if let Some(until) = line["before_until_host_ns"].as_i64() {
+        still(until);
+    }
+    let stale = match line["state"].as_str()? {
+        "current" => false,
+        "stale" => true,
+        "held" | "fenced" => {
+            *open = false;
+            return Some(());
         }
         _ => return None,
-    })
-}
-
-/// What one reader saw, from its lines.
-pub fn spans(lines: &[Line]) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
-    let mut open = false;
-    for line in lines {
-        match line {
-            Line::Begin(span) => {
-                spans.push(span.clone());
-                open = true;
-            }
-            Line::Still(host) => {
-                if let Some(span) = spans.last_mut().filter(|_| open) {
-                    span.last = *host;
-                }
-            }
-            Line::Nothing(_) => open = false,
-            Line::Switched(_) => {}
-        }
-    }
-    spans
+    };
+    let digest = line["digest"].as_str()?.to_owned();
+    let content = match line["records_digest"].as_str() {
+        Some(records) if records == digest => Content::Whole,
+        Some(_) => Content::Torn,
+        None => Content::Unseen,
+    };
+    let (epoch, first) = (line["epoch"].as_u64()?, line["host_ns"].as_i64()?);
+    printed.spans.push(Span { epoch, digest, stale, first, last: first, content });
+    *open = true;
+    Some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn span(epoch: u64, first: i64, last: i64) -> Span {
-        let digest = format!("{epoch:064x}");
-        Span { epoch, digest, stale: epoch == 2, first, last, content: Content::Edit(epoch) }
-    }
+    const TEXT: &str = r#"{"state":"fenced","epoch":null,"digest":null,"records_digest":null,"host_ns":5,"before_until_host_ns":null}
+{"state":"stale","epoch":1,"digest":"aa","records_digest":"aa","host_ns":10,"before_until_host_ns":9}
+{"still_host_ns":15}
+{"state":"current","epoch":1,"digest":"aa","records_digest":"ab","host_ns":20,"before_until_host_ns":19}
+{"state":"held","epoch":null,"digest":null,"records_digest":null,"host_ns":30,"before_until_host_ns":29}
+{"still_host_ns":35}
+{"state":"current","epoch":2,"digest":"bb","records_digest":null,"host_ns":40,"before_until_host_ns":39}
+{"switched":2,"epsilon_ns":7}
+{"still_host_ns":45}
+"#;
 
     #[test]
-    fn what_is_written_is_read_again_and_a_torn_end_is_left_out() {
-        let lines = [
-            Line::Begin(span(1, 10, 10)),
-            Line::Still(15),
-            Line::Still(19),
-            Line::Nothing(20),
-            Line::Begin(span(2, 30, 30)),
-            Line::Switched(Switch { epoch: 2, epsilon: 7 }),
+    fn what_is_printed_is_read_again_and_a_torn_end_is_left_out() {
+        let span = |epoch, digest: &str, stale, first, last, content| {
+            let digest = digest.to_owned();
+            Span { epoch, digest, stale, first, last, content }
+        };
+        let printed = parse(TEXT).unwrap();
+        let spans = [
+            span(1, "aa", true, 10, 19, Content::Whole),
+            span(1, "aa", false, 20, 29, Content::Torn),
+            span(2, "bb", false, 40, 45, Content::Unseen),
         ];
-        let text: String = lines.iter().map(ToString::to_string).collect();
-        assert_eq!(parse(&text).unwrap(), lines);
-        assert_eq!(parse(&format!("{text}+ 3 00 cur")).unwrap(), lines);
-        assert!(parse(&format!("{text}+ 3 00 cur\n")).is_err());
-        assert_eq!(spans(&lines), [span(1, 10, 19), span(2, 30, 30)]);
+        assert_eq!(printed.spans, spans);
+        assert_eq!(printed.switches, [Switch { epoch: 2, epsilon: 7 }]);
+        assert_eq!(parse(&format!("{TEXT}{{\"still_h")).unwrap(), printed);
+        assert!(parse(&format!("{TEXT}{{\"still_h\n")).is_err());
     }
 }

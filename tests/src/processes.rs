@@ -39,6 +39,16 @@ impl Process {
         Ok((process, line.trim().to_owned()))
     }
 
+    /// Starts a program whose output goes to one file and whose errors go to another (appended).
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn printing(mut command: Command, output: &Path, errors: &Path) -> std::io::Result<Process> {
+        let errors = File::options().create(true).append(true).open(errors)?;
+        command.stdin(Stdio::null()).stdout(File::create(output)?).stderr(errors);
+        command.spawn().map(Process)
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(mut self) {
         self.end();

@@ -33,7 +33,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
 fn held(content: Content) -> u64 {
     match content {
         Content::Edit(edit) => edit,
-        Content::Empty | Content::Torn | Content::Unseen => 0,
+        Content::Empty | Content::Torn | Content::Whole | Content::Unseen => 0,
     }
 }
 

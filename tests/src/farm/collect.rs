@@ -1,9 +1,9 @@
 //! A run's history, put together from the agents' logs, the server's own records of its generations,
 //! and what the attendants noted.
 
-use super::{EARLY_LIMIT, FARM, Farm, READERS, place};
+use super::{EARLY_LIMIT, FARM, Farm, place};
 use crate::history::{Content, History, Kept, Life};
-use crate::log::{Line, parse, spans};
+use crate::log::parse;
 use crate::manage::{ask, call};
 use crate::processes::eventually;
 use crate::witness::{LEDGER, PAGE, judge, ledger_key};
@@ -31,21 +31,14 @@ impl Farm {
 
     /// What one life of an agent wrote down so far.
     pub(super) fn life(&self, agent: usize, number: u32) -> Life {
-        let folder = self.agent_folder(agent).join(format!("life-{number}"));
-        let lines = |name: String| {
-            // A process that ended at its start wrote nothing.
-            let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-            parse(&text).expect("an agent's log")
-        };
-        let switches = lines("switches".into()).into_iter().filter_map(|line| match line {
-            Line::Switched(switch) => Some(switch),
-            _ => None,
-        });
+        // A process that ended at its start wrote nothing.
+        let text = std::fs::read_to_string(self.life_file(agent, number)).unwrap_or_default();
+        let printed = parse(&text).expect("an agent's log");
         Life {
             agent: format!("agent-{agent}"),
             mode: self.agents[agent].setup.mode,
-            readers: (0..READERS).map(|reader| spans(&lines(format!("reader-{reader}")))).collect(),
-            switches: switches.collect(),
+            readers: vec![printed.spans],
+            switches: printed.switches,
         }
     }
 

@@ -1,6 +1,5 @@
 //! Agents killed in the middle of every step, and restarted on the same state directory.
 
-use crate::programs;
 use downbeat_tests::farm::{CATCHING, FOUR, Farm};
 use downbeat_tests::random::{Random, longer, seed};
 use downbeat_tests::relay::Kind;
@@ -23,7 +22,7 @@ const STEPS: [Kind; 11] = [
 
 #[test]
 fn agents_killed_in_every_step_never_mislead_a_reader() {
-    let mut farm = Farm::start("agents killed in every step", 0, programs(), &FOUR[..3]);
+    let mut farm = Farm::start("agents killed in every step", 0, &FOUR[..3]);
     farm.wait_epochs(2);
     for kind in STEPS {
         let caught = farm.traps().set(kind, None);
@@ -50,7 +49,7 @@ fn agents_killed_in_every_step_never_mislead_a_reader() {
 fn agents_killed_at_random_never_mislead_a_reader() {
     let seed = seed("agents killed at random", 11);
     let mut random = Random::new(seed);
-    let mut farm = Farm::start("agents killed at random", seed, programs(), &FOUR);
+    let mut farm = Farm::start("agents killed at random", seed, &FOUR);
     farm.wait_epochs(1);
     for _ in 0..14 * longer() {
         // Over a whole cycle, and half of them close to a switch.

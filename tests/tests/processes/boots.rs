@@ -1,6 +1,5 @@
 //! The server comes back on another boot of its host: a new timeline.
 
-use crate::programs;
 use downbeat_tests::farm::{FOUR, Farm};
 use downbeat_tests::random::{Random, longer, seed};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 fn another_boot_is_a_new_timeline_and_readers_notice_no_more_than_a_pause() {
     let seed = seed("another boot", 33);
     let mut random = Random::new(seed);
-    let mut farm = Farm::start("another boot", seed, programs(), &FOUR);
+    let mut farm = Farm::start("another boot", seed, &FOUR);
     farm.wait_epochs(2);
     let boots = 2 * longer();
     for _ in 0..boots {

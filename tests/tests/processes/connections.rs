@@ -1,6 +1,5 @@
 //! Connections that are cut, stalled, slow and refused.
 
-use crate::programs;
 use downbeat_tests::farm::{FOUR, Farm};
 use downbeat_tests::random::{Random, longer, seed};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 fn connections_that_fail_cost_at_most_service_and_never_agreement() {
     let seed = seed("connections", 44);
     let mut random = Random::new(seed);
-    let farm = Farm::start("connections", seed, programs(), &FOUR);
+    let farm = Farm::start("connections", seed, &FOUR);
     farm.wait_epochs(1);
     for _ in 0..24 * longer() {
         let relay = farm.relay(random.below(farm.agents() as u64) as usize);

@@ -1,6 +1,5 @@
 //! All faults at once, by a seed.
 
-use crate::programs;
 use downbeat_tests::farm::{FOUR, Farm};
 use downbeat_tests::random::{Random, longer, seed};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 fn everything_at_once() {
     let seed = seed("everything at once", 55);
     let mut random = Random::new(seed);
-    let mut farm = Farm::start("everything at once", seed, programs(), &FOUR);
+    let mut farm = Farm::start("everything at once", seed, &FOUR);
     let until = Instant::now() + Duration::from_secs(20 * longer());
     let mut boots = 0;
     while Instant::now() < until {

@@ -6,12 +6,3 @@ mod connections;
 mod everything;
 mod servers;
 mod together;
-
-use downbeat_tests::farm::Programs;
-
-fn programs() -> Programs {
-    Programs {
-        server: env!("CARGO_BIN_EXE_test-server").into(),
-        agent: env!("CARGO_BIN_EXE_test-agent").into(),
-    }
-}

@@ -1,6 +1,5 @@
 //! The server killed in the middle of every step and restarted at once, in the same boot.
 
-use crate::programs;
 use downbeat_tests::farm::{CATCHING, FOUR, Farm};
 use downbeat_tests::random::{Random, longer, seed};
 use downbeat_tests::relay::Kind;
@@ -24,7 +23,7 @@ const STEPS: [Kind; 12] = [
 
 #[test]
 fn a_server_killed_in_every_step_loses_nothing_and_continues_its_line() {
-    let mut farm = Farm::start("server killed in every step", 0, programs(), &FOUR[..3]);
+    let mut farm = Farm::start("server killed in every step", 0, &FOUR[..3]);
     farm.wait_epochs(2);
     for kind in STEPS {
         let caught = farm.traps().set(kind, None);
@@ -45,7 +44,7 @@ fn a_server_killed_in_every_step_loses_nothing_and_continues_its_line() {
 fn a_server_killed_at_random_loses_nothing_that_was_acknowledged() {
     let seed = seed("server killed at random", 22);
     let mut random = Random::new(seed);
-    let mut farm = Farm::start("server killed at random", seed, programs(), &FOUR);
+    let mut farm = Farm::start("server killed at random", seed, &FOUR);
     farm.wait_epochs(1);
     for _ in 0..10 * longer() {
         std::thread::sleep(Duration::from_millis(random.below(1_500)));

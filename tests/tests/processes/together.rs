@@ -1,13 +1,12 @@
 //! No faults but the clocks.
 
-use crate::programs;
 use downbeat_tests::farm::{FOUR, Farm};
 use downbeat_tests::history::Mode;
 use std::collections::BTreeSet;
 
 #[test]
 fn agents_with_wrong_clocks_go_over_together() {
-    let farm = Farm::start("together", 0, programs(), &FOUR);
+    let farm = Farm::start("together", 0, &FOUR);
     farm.wait_epochs(5);
     let history = farm.finish();
     for mode in [Mode::Strict, Mode::Prompt] {
