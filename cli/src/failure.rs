@@ -51,7 +51,9 @@ impl Failure {
     pub(crate) fn json(&self) -> serde_json::Value {
         match self {
             Failure::Refused { error, cure } => json!({ "error": error, "cure": cure }),
-            Failure::Broken { text, .. } | Failure::Usage(text) | Failure::Unreachable(text) => json!({ "error": text, "cure": "" }),
+            Failure::Broken { text, .. } | Failure::Usage(text) | Failure::Unreachable(text) => {
+                json!({ "error": text, "cure": "" })
+            }
         }
     }
 }
@@ -61,7 +63,9 @@ impl fmt::Display for Failure {
         match self {
             Failure::Refused { error, cure } if cure.is_empty() => f.write_str(error),
             Failure::Refused { error, cure } => write!(f, "{error}; {cure}"),
-            Failure::Broken { text, .. } | Failure::Usage(text) | Failure::Unreachable(text) => f.write_str(text),
+            Failure::Broken { text, .. } | Failure::Usage(text) | Failure::Unreachable(text) => {
+                f.write_str(text)
+            }
         }
     }
 }

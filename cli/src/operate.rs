@@ -96,25 +96,29 @@ fn print_agents(told: &Value, staged: Option<u64>) {
         println!("No agent has connected since the server started. Start one: downbeat agent --print");
         return;
     }
-    let mut table =
-        show::table(&["agent", "", "phase", "active", "staged", "clock ± ε", "last switch", "last seen"]);
+    let mut table = show::table(&[
+        "agent",
+        "",
+        "phase",
+        "active",
+        "staged",
+        "clock known to",
+        "last switch",
+        "last seen",
+    ]);
     for agent in agents {
         let epoch = |name: &str| show::plain(&agent[name]["epoch"]);
         let staged_text = match (agent["staged"]["epoch"].as_u64(), staged) {
             (Some(has), Some(staged)) if has == staged => format!("{has} ready"),
             _ => epoch("staged"),
         };
-        let offset = agent["offset_ns"].as_i64().map_or("-".to_owned(), signed);
-        let clock = match agent["epsilon"].as_str() {
-            Some(epsilon) => format!("{offset} ± {}", span_text(epsilon)),
-            None => "-".to_owned(),
-        };
+        let clock =
+            agent["epsilon"].as_str().map_or("-".to_owned(), |epsilon| format!("± {}", span_text(epsilon)));
         let switched = &agent["switched"];
         let switch = match switched["epoch"].as_u64() {
-            Some(epoch) => format!(
-                "{epoch} {}",
-                show::nanos(&switched["at"]).map_or(String::new(), show::local)
-            ),
+            Some(epoch) => {
+                format!("{epoch} {}", show::nanos(&switched["at"]).map_or(String::new(), show::local))
+            }
             None => "-".to_owned(),
         };
         let veto = agent["veto"].as_str().map_or(String::new(), |veto| format!(", refuses: {veto}"));
@@ -126,9 +130,9 @@ fn print_agents(told: &Value, staged: Option<u64>) {
             staged_text,
             clock,
             switch,
-            show::nanos(&agent["seen"]).zip(show::nanos(&told["now"])).map_or("-".to_owned(), |(seen, now)| {
-                show::distance((seen - now).min(-1))
-            }),
+            show::nanos(&agent["seen"])
+                .zip(show::nanos(&told["now"]))
+                .map_or("-".to_owned(), |(seen, now)| show::distance((seen - now).min(-1))),
         ]);
     }
     println!("{table}");
@@ -140,11 +144,6 @@ pub(crate) fn name(agent: &Value) -> String {
         Some(name) if !name.is_empty() => name.to_owned(),
         _ => agent["agent"].as_str().unwrap_or("-").chars().take(8).collect(),
     }
-}
-
-fn signed(nanos: i64) -> String {
-    let sign = if nanos < 0 { "-" } else { "+" };
-    format!("{sign}{}", show::span(nanos.saturating_abs()))
 }
 
 /// A span of the API, rounded for people.

@@ -175,7 +175,8 @@ impl Import {
             ("key_column", &self.key_column),
             ("value_columns", &self.value_columns),
         ];
-        let given = options.iter().filter_map(|(name, value)| Some((*name, percent(value.as_ref()?.as_bytes()))));
+        let given =
+            options.iter().filter_map(|(name, value)| Some((*name, percent(value.as_ref()?.as_bytes()))));
         let flags = [("partial", self.partial), ("replace", self.replace)];
         let set = flags.iter().filter(|(_, on)| *on).map(|(name, _)| (*name, "true".to_owned()));
         let query: Vec<String> = given.chain(set).map(|(name, value)| format!("{name}={value}")).collect();
@@ -229,7 +230,8 @@ impl Schedule {
         }
         let mut table = show::table(&["dataset", "key", "counts from", "until", "value"]);
         for entry in told["scheduled"].as_array().into_iter().flatten() {
-            let value = if entry["delete"] == true { "(no record)".to_owned() } else { bytes(entry, "value") };
+            let value =
+                if entry["delete"] == true { "(no record)".to_owned() } else { bytes(entry, "value") };
             let at = |name: &str| show::nanos(&entry[name]).map_or("-".to_owned(), show::local);
             let dataset = show::plain(&entry["dataset"]);
             table.add_row([dataset, bytes(entry, "key"), at("effective_at"), at("expires_at"), value]);
@@ -254,7 +256,9 @@ fn edited(told: &Value, as_json: bool) {
     }
     let done = if parts.is_empty() { "nothing to change".to_owned() } else { parts.join(", ") };
     match show::nanos(&told["earliest_live"]) {
-        Some(at) => println!("{done}; live with epoch {}, {} at the earliest", told["epoch"], show::local(at)),
+        Some(at) => {
+            println!("{done}; live with epoch {}, {} at the earliest", told["epoch"], show::local(at))
+        }
         None => println!("{done}; the farm is held: it can be live after 'downbeat unhold'"),
     }
 }

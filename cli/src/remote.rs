@@ -68,11 +68,6 @@ impl Remote {
         format!("/v1/farms/{}{rest}", percent(self.farm.as_bytes()))
     }
 
-    /// The farm that is named.
-    pub(crate) fn farm(&self) -> &str {
-        &self.farm
-    }
-
     /// GET, as JSON.
     pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
         json(&self.get_bytes(path)?)
@@ -155,13 +150,6 @@ fn refusal(mut answer: Response<Body>) -> Result<Response<Body>, Failure> {
         let cure = "see whether a Downbeat server listens at that address";
         return Err(Failure::refused(format!("the server answers {status}"), cure));
     };
-    let mut error = error.to_owned();
-    // An import that is refused names the lines.
-    for line in told.get("errors").and_then(Value::as_array).into_iter().flatten().take(3) {
-        if let (Some(at), Some(cause)) = (line["line"].as_u64(), line["error"].as_str()) {
-            error.push_str(&format!(" (line {at}: {cause})"));
-        }
-    }
     Err(Failure::refused(error, told.get("cure").and_then(Value::as_str).unwrap_or_default()))
 }
 

@@ -113,10 +113,10 @@ impl Serve {
         let tokens = self.tokens()?;
         let admin = tokens.iter().find(|token| token.role == Role::Admin && token.farm.is_none());
         let admin = admin.map(|token| token.text.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::own(format!("the host gives no threads ({error}); raise its limits")))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                Failure::own(format!("the host gives no threads ({error}); raise its limits"))
+            })?;
         // Before the server answers, so that a signal never finds the default in place.
         let signals = runtime.block_on(async { Signals::new() })?;
         let handle = Server::start(self.config(&tokens)?).map_err(Failure::own)?;
@@ -132,8 +132,10 @@ impl Serve {
         config.control = self.control;
         config.http = self.http;
         config.beyond_loopback = self.listen;
-        config.tokens =
-            tokens.iter().map(|token| AccessToken::new(&token.text, token.role, token.farm.clone())).collect();
+        config.tokens = tokens
+            .iter()
+            .map(|token| AccessToken::new(&token.text, token.role, token.farm.clone()))
+            .collect();
         config.open_on_loopback = !self.closed;
         config.own_agent = !self.no_own_agent;
         config.start_as = match (self.moved, self.restored, self.vouch) {
@@ -198,7 +200,11 @@ impl Serve {
             return;
         }
         let line = if handle.continued() { "goes on where it was" } else { "is new" };
-        println!("Farm {}: agents connect to {control}, people to {}; the timeline {line}.", self.farm, own_url(http));
+        println!(
+            "Farm {}: agents connect to {control}, people to {}; the timeline {line}.",
+            self.farm,
+            own_url(http)
+        );
         println!("Next: downbeat agent --server {control} --farm {} --print", self.farm);
         println!("      downbeat put prices EUR 1.09 --url {} --farm {}", own_url(http), self.farm);
     }

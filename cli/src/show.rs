@@ -91,7 +91,8 @@ pub(crate) fn parse_span(text: &str) -> Result<i64, String> {
         ("h", 3_600_000_000_000),
         ("d", 86_400_000_000_000),
     ];
-    let wrong = || format!("{text:?} is no span of time; write a whole number and its unit, as in 90s or 250ms");
+    let wrong =
+        || format!("{text:?} is no span of time; write a whole number and its unit, as in 90s or 250ms");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '-').ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
     let (_, size) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;

@@ -66,13 +66,16 @@ impl Seen {
             }
             "staged" => {
                 let at = show::instant(&data["activation"], now);
-                format!("epoch {} is staged (digest {}), goes live {at}", data["epoch"], show::short(&data["digest"]))
+                format!(
+                    "epoch {} is staged (digest {}), goes live {at}",
+                    data["epoch"],
+                    show::short(&data["digest"])
+                )
             }
             "activated" => format!("epoch {} is live", data["epoch"]),
-            "edited" => format!(
-                "production was edited: {} written, {} deleted",
-                data["written"], data["deleted"]
-            ),
+            "edited" => {
+                format!("production was edited: {} written, {} deleted", data["written"], data["deleted"])
+            }
             "held" => "the farm is held".to_owned(),
             "unheld" => "the hold is over".to_owned(),
             "settings" => "settings were changed; the next cycle takes them up".to_owned(),

@@ -13,6 +13,10 @@ use std::time::Duration;
 /// The slow link: 30 ± 15 ms each way.
 pub(crate) const LINK: Delay = Delay { least: Duration::from_millis(15), most: Duration::from_millis(45) };
 
+/// A link on which a request is under way for longer than others need for a whole advance.
+pub(crate) const FARTHER: Delay =
+    Delay { least: Duration::from_millis(70), most: Duration::from_millis(100) };
+
 /// What an agent is to be like.
 #[derive(Clone, Debug)]
 pub(crate) struct Role {
@@ -72,10 +76,16 @@ pub(crate) fn roles(agents: usize) -> Vec<Role> {
 
 impl Role {
     /// Starts the agent; inside a runtime.
-    pub(crate) async fn start(self, server: SocketAddr, farm: &str, common: Common) -> Result<Member, Failure> {
+    pub(crate) async fn start(
+        self,
+        server: SocketAddr,
+        farm: &str,
+        common: Common,
+    ) -> Result<Member, Failure> {
         let relay = match self.link {
             Some(delay) => {
-                let seed = self.name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
+                let seed =
+                    self.name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
                 Some(Relay::start(server, delay, seed).await.map_err(Failure::own)?)
             }
             None => None,

@@ -85,7 +85,9 @@ impl Checks {
             return;
         }
         let (epoch, now, place) = (staged.epoch, staged.now, staged.epoch.to_string());
-        self.judge("S1", epoch == before + 1, place.clone(), || format!("epoch {epoch} was staged after {before}"));
+        self.judge("S1", epoch == before + 1, place.clone(), || {
+            format!("epoch {epoch} was staged after {before}")
+        });
         self.began(epoch, now, ledger);
         self.judge("S4", staged.activation >= entry.promise, place, || {
             let early = show::span((entry.promise - staged.activation).as_nanos());
@@ -141,7 +143,14 @@ impl Checks {
     }
 
     /// S7, S10: what was served was live, T_j ≤ t < T_{j+1}, at its first read (and its last).
-    fn live(&mut self, property: &'static str, name: &str, served: &Served, evidence: &Evidence<'_>, last: bool) {
+    fn live(
+        &mut self,
+        property: &'static str,
+        name: &str,
+        served: &Served,
+        evidence: &Evidence<'_>,
+        last: bool,
+    ) {
         let epoch = served.generation.epoch;
         let Some(from) = evidence.ledger.activation(epoch) else { return };
         let first = evidence.timeline.server(served.first);
@@ -168,7 +177,10 @@ impl Checks {
                         let epochs = (was.generation.epoch, is.generation.epoch);
                         self.judge("S7", was.last < is.first, format!("{one} {other} {epochs:?}"), || {
                             let both = show::span((was.last - is.first).as_nanos());
-                            format!("{one} served epoch {} for {both} while {other} served {}", epochs.0, epochs.1)
+                            format!(
+                                "{one} served epoch {} for {both} while {other} served {}",
+                                epochs.0, epochs.1
+                            )
                         });
                     }
                 }
@@ -194,7 +206,8 @@ impl Checks {
         let mut rest = Records::clone(content);
         let shown = rest.remove(&notice).is_some();
         let date = rest.get(&(DAY.to_owned(), KEY.to_owned()));
-        let model = date.and_then(|date| evidence.rates.of(date)).map(|day| day.records()).unwrap_or_default();
+        let model =
+            date.and_then(|date| evidence.rates.of(date)).map(|day| day.records()).unwrap_or_default();
         self.judge("S5", rest == model, place.clone(), || {
             format!("epoch {epoch} on {name} is not what was fed for {}", date.map_or("no day", |date| date))
         });
@@ -209,7 +222,15 @@ impl Checks {
     }
 
     /// S8: a prompt agent's switch, given its ε: no more than ε before T and 2ε after.
-    pub(crate) fn switch(&mut self, name: &str, served: &Served, epsilon: i64, evidence: &Evidence<'_>) {
+    /// `current` says whether it held the generation before T, without which nothing is said of lateness.
+    pub(crate) fn switch(
+        &mut self,
+        name: &str,
+        served: &Served,
+        epsilon: i64,
+        current: bool,
+        evidence: &Evidence<'_>,
+    ) {
         let epoch = served.generation.epoch;
         let Some(activation) = evidence.ledger.activation(epoch) else { return };
         let t = evidence.timeline.host(activation);
@@ -220,7 +241,7 @@ impl Checks {
             format!("{name} switched to epoch {epoch} {early} before T, with an ε of {epsilon}")
         });
         // The last read of the generation before: what comes between it and the first is not known.
-        let Some(before) = served.before else { return };
+        let Some(before) = served.before.filter(|_| current) else { return };
         let late = (before - t).as_nanos();
         self.judge("S8", late <= epsilon.saturating_mul(2), place, || {
             let (late, epsilon) = (show::span(late), show::span(epsilon));

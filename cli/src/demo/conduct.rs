@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// How often agents are looked at.
 const STEP: Duration = Duration::from_millis(4);
+/// Generations that an agent has served before its cycles count.
+const JOINED: usize = 2;
 /// How long after a step of an agent's clock the break is to be found: until then what it believes is
 /// outside of what PROTOCOL §2 promises anything for.
 const GRACE: Span = Span::from_millis(250);
@@ -38,6 +40,8 @@ pub(crate) struct Conductor {
     /// The day that is in production.
     pub(crate) fed: Option<usize>,
     pub(crate) next_day: usize,
+    /// The day in the epoch that was staged last, for people.
+    pub(crate) staged_day: &'static str,
     pub(crate) wanted: u64,
     pub(crate) ledger: Ledger,
     pub(crate) checks: Checks,
@@ -66,9 +70,9 @@ impl Conductor {
             if broken {
                 break;
             }
-            let Conductor { members, ledger, rates, stage, screen, .. } = self;
+            let Conductor { members, ledger, stage, screen, staged_day: day, .. } = self;
             let timeline = &stage.timeline;
-            screen.draw(&Live { members, tracks: &tracks, ledger, rates, timeline });
+            screen.draw(&Live { members, tracks: &tracks, ledger, day, timeline });
             if self.stage.timeline.now() > end {
                 return Err(Failure::refused(
                     format!("only {} of {} cycles came about in time", self.cycles.len(), self.wanted),
@@ -87,7 +91,9 @@ impl Conductor {
             let told = match self.events.try_recv() {
                 Ok(told) => told,
                 Err(TryRecvError::Empty) => return Ok(()),
-                Err(TryRecvError::Disconnected) => return Err(Failure::own("the demo's server ended by itself")),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(Failure::own("the demo's server ended by itself"));
+                }
             };
             match told.name.as_str() {
                 "status" | "staged" => self.staged(&told)?,
@@ -97,23 +103,24 @@ impl Conductor {
                         self.checks.began(epoch, now, &self.ledger);
                     }
                 }
-                "missed" => return Err(Failure::own("the demo missed events of its server: the host is too busy")),
+                "missed" => {
+                    return Err(Failure::own("the demo missed events of its server: the host is too busy"));
+                }
                 _ => {}
             }
         }
     }
 
     /// An epoch was staged: what production holds from now on is for the one after it.
-    fn staged(&mut self, told: &Told) -> Result<(), Failure> {
+    pub(crate) fn staged(&mut self, told: &Told) -> Result<(), Failure> {
         let Some(staged) = Staged::of(told) else { return Ok(()) };
-        if told.name == "staged" {
-            self.checks.staged(&staged, &self.ledger);
-        }
+        self.checks.staged(&staged, &self.ledger);
         let heard = self.stage.timeline.now();
-        if !self.ledger.enter(&staged, self.fed, heard, self.members.len()) {
+        if !self.ledger.enter(&staged, heard, self.members.len()) {
             return Ok(());
         }
         let before = self.fed.map(|day| self.rates.day(day));
+        self.staged_day = before.map_or("no day yet", |day| day.date);
         self.stage.feed(self.rates.day(self.next_day), before)?;
         self.fed = Some(self.next_day);
         self.next_day += 1;
@@ -150,7 +157,9 @@ impl Conductor {
                     way.epsilon = status.clock.epsilon(at).map(Span::as_nanos);
                 }
                 let recorded = status.last.iter().rev().find_map(|happening| match &happening.what {
-                    What::Protocol(Event::Switched(switched)) if switched.epoch == *epoch => Some(switched.epsilon),
+                    What::Protocol(Event::Switched(switched)) if switched.epoch == *epoch => {
+                        Some(switched.epsilon)
+                    }
                     _ => None,
                 });
                 way.recorded = recorded.map(Span::as_nanos).or(way.recorded);
@@ -163,7 +172,8 @@ impl Conductor {
     fn tighten(&self, tracks: &[Track]) {
         let next = self.ledger.epochs.range(self.closed + 1..).next();
         let Some((epoch, entry)) = next else { return };
-        let widest = entry.agents.iter().filter_map(|way| way.epsilon).max().unwrap_or(0).clamp(0, 100_000_000);
+        let widest =
+            entry.agents.iter().filter_map(|way| way.epsilon).max().unwrap_or(0).clamp(0, 100_000_000);
         let at = self.stage.timeline.host(entry.activation);
         let all = tracks.iter().all(|track| track.newest >= *epoch);
         let margin = Span::from_nanos(widest) + Span::from_millis(5);
@@ -203,15 +213,21 @@ impl Conductor {
         if self.scene.common.mode == Mode::Prompt {
             self.switches(epoch, tracks, &names);
         }
-        let Some(cycle) = Cycle::measure(epoch, &self.ledger, &roles, tracks, &self.rates, &self.stage.timeline)
+        let Some(cycle) =
+            Cycle::measure(epoch, &self.ledger, &roles, tracks, &self.rates, &self.stage.timeline)
         else {
             return false;
         };
-        // A cycle counts where everybody was there before it.
-        let there = |track: &Track| epoch.checked_sub(1).is_some_and(|before| track.of(before).is_some());
+        // A cycle counts where everybody was there before it, and has joined: an agent's first switch is
+        // by the strict proof, in prompt too (S10).
+        let there = |track: &Track| {
+            let before = epoch.checked_sub(1).is_some_and(|before| track.of(before).is_some());
+            let served = track.served.iter().filter(|served| served.generation.epoch < epoch).count();
+            before && served >= JOINED
+        };
         let counts = away.is_some() || tracks.iter().all(there);
         let number = counts.then_some(self.cycles.len() as u64 + 1);
-        self.screen.cycle(number, &cycle, &self.members);
+        self.screen.cycle(number, &cycle, &self.members, &self.stage.timeline);
         if counts {
             self.cycles.push(cycle);
             self.act();
@@ -233,8 +249,11 @@ impl Conductor {
         for ((name, track), way) in names.iter().zip(tracks).zip(&entry.agents) {
             // The plan was made with the samples before T; one that came after it may be better.
             let epsilon = way.recorded.into_iter().chain(way.epsilon).max();
+            // One that did not hold the generation by T is late for another reason, and not current.
+            let t = self.stage.timeline.host(entry.activation);
+            let current = way.armed.is_some_and(|armed| armed < t);
             if let (Some(served), Some(epsilon)) = (track.of(epoch), epsilon) {
-                self.checks.switch(name, served, epsilon, &evidence);
+                self.checks.switch(name, served, epsilon, current, &evidence);
             }
         }
     }

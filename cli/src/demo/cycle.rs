@@ -1,8 +1,8 @@
 //! One cycle as it was: what is reported of it, measured from what readers saw. The phases are those of
 //! the seed's Fig. 7.
 
-use super::ledger::{Entry, Ledger};
-use super::rates::{KEY, NOTICE, Rates};
+use super::ledger::Ledger;
+use super::rates::{DAY, Day, KEY, NOTICE, Rates};
 use super::timeline::Timeline;
 use super::watcher::Track;
 use downbeat_core::ids::Epoch;
@@ -87,26 +87,23 @@ impl Cycle {
         let begun = begun.min();
         let armed = entry.agents.iter().filter_map(|way| way.armed).max();
         let span = |from: Option<LocalTime>, to: Option<LocalTime>| Some((to? - from?).as_nanos());
-        let content = tracks.iter().find_map(|track| track.of(epoch)?.content.clone());
+        let content = |epoch: Epoch| tracks.iter().find_map(|track| track.of(epoch)?.content.clone());
+        let day = |epoch: Epoch| rates.of(content(epoch)?.get(&(DAY.to_owned(), KEY.to_owned()))?);
+        let (before, now) = (epoch.checked_sub(1).and_then(day), day(epoch));
         let notice = (NOTICE.to_owned(), KEY.to_owned());
         Some(Cycle {
             epoch,
             activation: entry.activation,
             at,
-            date: entry.day.map(|day| rates.day(day).date),
-            changes: changes(epoch, entry, ledger, rates),
-            notice: content.is_some_and(|content| content.contains_key(&notice)),
+            date: now.map(|day| day.date),
+            changes: now.map_or(Vec::new(), |now| now.changes(before.unwrap_or(&Day::default()))),
+            notice: content(epoch).is_some_and(|content| content.contains_key(&notice)),
             retrieval: span(Some(entry.heard), armed),
             waiting: span(armed, begun),
             switching: span(begun, last),
             spread: span(first, last),
             agents,
         })
-    }
-
-    /// Whether every agent switched.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.agents.iter().all(|agent| agent.switched.is_some())
     }
 
     /// The sum of the two largest ε: what two agents may differ by.
@@ -148,19 +145,5 @@ impl Cycle {
             "activation_phase_us": micros(self.switching),
             "agents": agents,
         })
-    }
-}
-
-fn changes(
-    epoch: Epoch,
-    entry: &Entry,
-    ledger: &Ledger,
-    rates: &Rates,
-) -> Vec<(&'static str, Option<&'static str>, Option<&'static str>)> {
-    let Some(day) = entry.day.map(|day| rates.day(day)) else { return Vec::new() };
-    let before = epoch.checked_sub(1).and_then(|before| ledger.epochs.get(&before)?.day);
-    match before {
-        Some(before) => day.changes(rates.day(before)),
-        None => day.rates.iter().map(|(currency, rate)| (*currency, None, Some(*rate))).collect(),
     }
 }

@@ -17,8 +17,6 @@ pub(crate) struct Entry {
     pub(crate) activation: ServerTime,
     /// P, as it was when the epoch was staged.
     pub(crate) promise: ServerTime,
-    /// The number of the day in it; `None` before the first.
-    pub(crate) day: Option<usize>,
     /// When the demo heard of it, by the host's clock.
     pub(crate) heard: LocalTime,
     /// For each agent: when it was seen to hold it, and ε at T from the last look before T.
@@ -80,7 +78,7 @@ impl Staged {
 
 impl Ledger {
     /// Notes an epoch; whether it was new.
-    pub(crate) fn enter(&mut self, staged: &Staged, day: Option<usize>, heard: LocalTime, agents: usize) -> bool {
+    pub(crate) fn enter(&mut self, staged: &Staged, heard: LocalTime, agents: usize) -> bool {
         if self.epochs.contains_key(&staged.epoch) {
             return false;
         }
@@ -88,7 +86,6 @@ impl Ledger {
             digest: staged.digest.clone(),
             activation: staged.activation,
             promise: staged.promise,
-            day,
             heard,
             agents: vec![OnTheWay::default(); agents],
         };

@@ -24,7 +24,7 @@ pub(crate) struct Rates {
 }
 
 /// One day.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Day {
     /// Year-month-day.
     pub(crate) date: &'static str,
@@ -96,7 +96,10 @@ impl Day {
     }
 
     /// Which currencies have another rate than on another day: before and after.
-    pub(crate) fn changes(&self, before: &Day) -> Vec<(&'static str, Option<&'static str>, Option<&'static str>)> {
+    pub(crate) fn changes(
+        &self,
+        before: &Day,
+    ) -> Vec<(&'static str, Option<&'static str>, Option<&'static str>)> {
         let mut all: Vec<&'static str> = self.rates.keys().chain(before.rates.keys()).copied().collect();
         all.sort_unstable();
         all.dedup();

@@ -1,7 +1,7 @@
 //! What is played: the ordinary demo, or a scene in which one guard is off and matters. Each scene with
 //! the guard on is fine (`--guarded`, and a test): so what falls without it falls for want of it.
 
-use super::cast::{Common, LINK, Role, roles};
+use super::cast::{Common, FARTHER, LINK, Role, roles};
 use clap::ValueEnum;
 use downbeat_core::guard::{Guard, Guards};
 use downbeat_core::serving::Mode;
@@ -84,13 +84,19 @@ impl Scene {
                 scene.common.second_source = guarded;
                 let back = Span::from_nanos(-interval.as_nanos() / 2 * 3);
                 scene.act = Some(Act { agent: FAR, step: Some(back) });
-                scene.title = "the clock of 'far' is set back as it is cut off, and no second clock is looked at";
+                scene.title =
+                    "the clock of 'far' is set back as it is cut off, and no second clock is looked at";
             }
             Break::NoDueCheck => {
                 scene.common.mode = Mode::Prompt;
                 scene.server_guards = without(Guard::DueCheck);
                 scene.own_agent = false;
                 scene.roles.iter_mut().for_each(|role| role.link = Some(LINK));
+                // It reads before another agent's advance, and its lock arrives after it.
+                if let Some(role) = scene.roles.get_mut(FAR) {
+                    role.link = Some(FARTHER);
+                    role.wrong = "170 ms round trip; the others 60 ms".to_owned();
+                }
                 scene.title = "the server grants locks without looking at T, and all agents are far away";
             }
         }

@@ -5,7 +5,6 @@ use super::cast::Member;
 use super::checks::Checks;
 use super::cycle::Cycle;
 use super::ledger::Ledger;
-use super::rates::Rates;
 use super::timeline::Timeline;
 use super::watcher::Track;
 use crate::show;
@@ -31,7 +30,8 @@ pub(crate) struct Live<'a> {
     pub(crate) members: &'a [Member],
     pub(crate) tracks: &'a [Track],
     pub(crate) ledger: &'a Ledger,
-    pub(crate) rates: &'a Rates,
+    /// The day in the epoch that was staged last.
+    pub(crate) day: &'a str,
     pub(crate) timeline: &'a Timeline,
 }
 
@@ -82,14 +82,23 @@ impl Screen {
     }
 
     /// A cycle that is over.
-    pub(crate) fn cycle(&mut self, number: Option<u64>, cycle: &Cycle, members: &[Member]) {
+    pub(crate) fn cycle(
+        &mut self,
+        number: Option<u64>,
+        cycle: &Cycle,
+        members: &[Member],
+        timeline: &Timeline,
+    ) {
         if self.silent {
             return;
         }
         let title = number.map_or("joining".to_owned(), |number| format!("cycle {number}"));
         let day = cycle.date.unwrap_or("no day yet");
-        let mut text =
-            format!("{title}: epoch {}, {day}, T = {}\n", cycle.epoch, show::local(cycle.activation.as_nanos()));
+        let mut text = format!(
+            "{title}: epoch {}, {day}, T = {}\n",
+            cycle.epoch,
+            show::local(cycle.activation.as_nanos())
+        );
         text.push_str(&format!("  {}\n", changes(cycle)));
         let part = |span: Option<i64>| span.map_or("-".to_owned(), show::span);
         text.push_str(&format!(
@@ -98,7 +107,8 @@ impl Screen {
             part(cycle.waiting),
             part(cycle.switching)
         ));
-        let mut table = show::table(&["", "agent", "phase", "server - own clock", "ε at T", "switched at", "held"]);
+        let mut table =
+            show::table(&["", "agent", "phase", "finds its clock off by", "ε at T", "switched at", "held"]);
         for (agent, member) in cycle.agents.iter().zip(members) {
             let status = member.agent.status();
             let switched = agent.switched.map(|switched| (switched - cycle.at).as_nanos());
@@ -106,7 +116,7 @@ impl Screen {
                 String::new(),
                 agent.name.clone(),
                 format!("{:?}", status.phase).to_lowercase(),
-                status.offset.map_or("-".to_owned(), seconds),
+                status.offset.map_or("-".to_owned(), |offset| seconds(timeline.wrong_by(offset))),
                 part(agent.epsilon),
                 switched.map_or("not yet".to_owned(), from_t),
                 agent.held.map_or(String::new(), show::span),
@@ -141,9 +151,12 @@ impl Screen {
 /// A line on what changed.
 fn changes(cycle: &Cycle) -> String {
     let rate = |rate: Option<&str>| rate.unwrap_or("(none)").to_owned();
-    let examples = cycle.changes.iter().filter(|(currency, ..)| ["USD", "JPY", "GBP", "CHF"].contains(currency));
-    let examples: Vec<String> =
-        examples.take(3).map(|(currency, old, new)| format!("{currency} {} -> {}", rate(*old), rate(*new))).collect();
+    let examples =
+        cycle.changes.iter().filter(|(currency, ..)| ["USD", "JPY", "GBP", "CHF"].contains(currency));
+    let examples: Vec<String> = examples
+        .take(3)
+        .map(|(currency, old, new)| format!("{currency} {} -> {}", rate(*old), rate(*new)))
+        .collect();
     let mut text = match cycle.changes.len() {
         0 => "no rate changed".to_owned(),
         count => format!("{count} rates changed"),
@@ -174,21 +187,20 @@ impl Live<'_> {
         let now = self.timeline.server(self.timeline.now());
         let mut text = String::new();
         if let Some((epoch, entry)) = self.ledger.newest() {
-            let day = entry.day.map_or("no day yet", |day| self.rates.day(day).date);
             let left = (entry.activation - now).as_nanos();
             let when = if left > 0 {
                 format!("goes live in {:.1} s", left as f64 / 1e9)
             } else {
                 format!("live for {:.1} s", -left as f64 / 1e9)
             };
-            text.push_str(&format!("epoch {epoch}, {day}: {when}\n"));
+            text.push_str(&format!("epoch {epoch}, {}: {when}\n", self.day));
         }
-        let mut table = show::table(&["", "agent", "phase", "serves", "server - own clock ± ε"]);
+        let mut table = show::table(&["", "agent", "phase", "serves", "finds its clock off by"]);
         for (member, track) in self.members.iter().zip(self.tracks) {
             let status = member.agent.status();
             let clock = status.offset.map_or("-".to_owned(), |offset| {
                 let epsilon = status.epsilon.map_or("-".to_owned(), |epsilon| show::span(epsilon.as_nanos()));
-                format!("{} ± {epsilon}", seconds(offset))
+                format!("{} ± {epsilon}", seconds(self.timeline.wrong_by(offset)))
             });
             let serves = track.now.map_or("-".to_owned(), serving);
             let phase = format!("{:?}", status.phase).to_lowercase();

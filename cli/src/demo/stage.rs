@@ -24,20 +24,22 @@ pub(crate) struct Stage {
     remote: Remote,
     pub(crate) timeline: Arc<Timeline>,
     pub(crate) settings: Settings,
+    /// How the farm stood when it was made.
+    pub(crate) made: Told,
     _folder: TempDir,
 }
 
-/// Short settings for an interval.
+/// Short settings for an interval; `far` where links are slower than the ordinary demo's.
 ///
 /// # Errors
 /// The interval is too short, with one that would do.
-pub(crate) fn settings(interval: Span) -> Result<Settings, Failure> {
+pub(crate) fn settings(interval: Span, far: bool) -> Result<Settings, Failure> {
     let settings = Settings {
         interval,
-        lead: Span::from_millis(950),
-        lease: Span::from_millis(200),
-        round_trip: Span::from_millis(150),
-        retrieve: Span::from_millis(550),
+        lead: Span::from_millis(if far { 1_800 } else { 950 }),
+        lease: Span::from_millis(if far { 300 } else { 200 }),
+        round_trip: Span::from_millis(if far { 250 } else { 150 }),
+        retrieve: Span::from_millis(if far { 1_200 } else { 550 }),
         stagger: Span::from_millis(50),
         early_limit: Span::from_millis(50),
         sample_window: Span::from_millis(150),
@@ -74,8 +76,9 @@ impl Stage {
             "early_limit": span(settings.early_limit),
             "sample_window": span(settings.sample_window),
         } });
-        remote.send("POST", "/v1/farms", &Sent::Json(&body))?;
-        Ok(Stage { handle, remote, timeline, settings, _folder: folder })
+        let data = remote.send("POST", "/v1/farms", &Sent::Json(&body))?;
+        let made = Told { name: "status".to_owned(), data };
+        Ok(Stage { handle, remote, timeline, settings, made, _folder: folder })
     }
 
     /// Where agents connect.

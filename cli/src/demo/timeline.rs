@@ -43,6 +43,11 @@ impl Timeline {
         ServerTime::from_nanos(host.as_nanos().saturating_add(self.anchor))
     }
 
+    /// How far a clock is ahead of the right one, where the server's is this far ahead of it.
+    pub(crate) fn wrong_by(&self, offset: i64) -> i64 {
+        self.anchor.saturating_sub(offset)
+    }
+
     /// The instant of the host's clock at which the server's shows this.
     pub(crate) fn host(&self, server: ServerTime) -> LocalTime {
         LocalTime::from_nanos(server.as_nanos().saturating_sub(self.anchor))

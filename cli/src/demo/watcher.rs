@@ -86,7 +86,15 @@ impl Track {
                 let before = self.served.last().map(|served| served.last);
                 let looked_before = self.looked;
                 let content = None;
-                self.served.push(Served { generation, first: host, last: host, before, held, looked_before, content });
+                self.served.push(Served {
+                    generation,
+                    first: host,
+                    last: host,
+                    before,
+                    held,
+                    looked_before,
+                    content,
+                });
             }
         }
     }
@@ -127,7 +135,8 @@ impl Watcher {
             stop: AtomicBool::new(false),
         });
         let watching = shared.clone();
-        let thread = std::thread::Builder::new().name("readers".into()).spawn(move || watch(readers, &watching))?;
+        let thread =
+            std::thread::Builder::new().name("readers".into()).spawn(move || watch(readers, &watching))?;
         Ok(Watcher { shared, thread: Some(thread) })
     }
 

@@ -1,0 +1,269 @@
+//! The commands against a real `downbeat serve` and real agents: an edit, what is said of it, and how it
+//! goes live; and what is refused, each with one line that names cause and cure.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server, and how it is reached.
+struct Farm {
+    _server: Process,
+    control: String,
+    url: String,
+    folder: TempDir,
+}
+
+fn downbeat() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_downbeat"));
+    for name in ["URL", "FARM", "TOKEN", "SERVER", "DATA", "MODE", "LOG"] {
+        command.env_remove(format!("DOWNBEAT_{name}"));
+    }
+    command
+}
+
+fn lines(process: &mut Process) -> BufReader<ChildStdout> {
+    BufReader::new(process.0.stdout.take().expect("its output is piped"))
+}
+
+const SHORT: [&str; 12] = [
+    "--interval",
+    "2s",
+    "--lead",
+    "900ms",
+    "--lease",
+    "200ms",
+    "--round-trip",
+    "150ms",
+    "--retrieve",
+    "500ms",
+    "--stagger",
+    "50ms",
+];
+
+impl Farm {
+    fn start(more: &[&str]) -> Farm {
+        let folder = TempDir::new().expect("a folder");
+        let mut command = downbeat();
+        command.args(["serve", "--json", "--control", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args(SHORT).args(more).arg("--data").arg(folder.path());
+        let server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut server = Process(server);
+        let mut line = String::new();
+        lines(&mut server).read_line(&mut line).expect("a line");
+        let told: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        let text = |name: &str| told[name].as_str().expect("text").to_owned();
+        Farm { _server: server, control: text("control"), url: text("http"), folder }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        downbeat().args(arguments).args(["--url", &self.url]).output().expect("it runs")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.push("--json");
+        let output = self.run(&all);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    }
+
+    /// The one line that a refusal is told in.
+    fn refused(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
+        text
+    }
+}
+
+#[test]
+fn an_edit_goes_live_on_an_agent_in_the_epoch_that_was_told() {
+    let farm = Farm::start(&[]);
+    let mut command = downbeat();
+    command.args(["agent", "--json", "--mode", "strict", "--clock-offset", "-7h", "--server", &farm.control]);
+    let mut agent = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts"));
+    let mut sights = lines(&mut agent).lines().map(|line| line.expect("a line"));
+    let mut next = || -> Value { serde_json::from_str(&sights.next().expect("a sight")).expect("JSON") };
+    while next()["state"] != "current" {}
+
+    let edit = farm.json(&["put", "prices", "EUR", "1.09"]);
+    let epoch = edit["epoch"].as_u64().expect("an epoch");
+    assert_eq!(edit["written"], 1);
+    assert!(edit["earliest_live"]["ns"].is_i64(), "{edit}");
+    assert!(farm.json(&["status"])["epoch"].as_u64() < Some(epoch), "it is not staged yet");
+    let (mut last, mut until) = (0, 0);
+    let seen = loop {
+        let sight = next();
+        if sight["state"] != "current" {
+            continue;
+        }
+        let (now, host) =
+            (sight["epoch"].as_u64().expect("an epoch"), sight["host_ns"].as_i64().expect("ns"));
+        assert!(now >= last && host > until, "S9: {sight} after epoch {last}");
+        (last, until) = (now, host);
+        if now >= epoch {
+            break sight;
+        }
+        assert_eq!(sight["records"], 0, "not before its epoch: {sight}");
+    };
+    assert_eq!((seen["epoch"].as_u64(), seen["records"].as_u64()), (Some(epoch), Some(1)));
+
+    let got = farm.json(&["get", "prices", "EUR", "--epoch", &epoch.to_string()]);
+    assert_eq!(got["value"], "1.09");
+    let output = farm.run(&["get", "prices", "EUR"]);
+    assert_eq!(output.stdout, b"1.09\n");
+    let agents = farm.json(&["agents"]);
+    assert_eq!(agents["agents"][0]["connected"], true, "{agents}");
+    let deleted = farm.json(&["delete", "prices", "EUR"]);
+    assert_eq!(deleted["deleted"], 1);
+}
+
+#[test]
+fn watch_tells_of_an_edit_up_to_the_switch() {
+    let farm = Farm::start(&[]);
+    let mut command = downbeat();
+    command.args(["agent", "--display", "till", "--server", &farm.control]);
+    let _agent = Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"));
+    let mut command = downbeat();
+    command.args(["watch", "--url", &farm.url]);
+    let mut watch = Process(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let mut told = lines(&mut watch).lines().map(|line| line.expect("a line"));
+    let mut until = |text: &str| while !told.next().expect("more is told").contains(text) {};
+    until("epoch");
+    let edit = farm.json(&["put", "prices", "EUR", "1.09"]);
+    until("production was edited");
+    until(&format!("epoch {} is staged", edit["epoch"]));
+    until(&format!("agent till went live with epoch {}", edit["epoch"]));
+}
+
+#[test]
+fn a_hold_and_settings_are_told_and_kept() {
+    let farm = Farm::start(&[]);
+    assert!(farm.json(&["hold", "--until", "+1h"])["held"].is_object());
+    let status = farm.json(&["status"]);
+    assert!(status["earliest_live"].is_null() && status["held"].is_object(), "{status}");
+    assert!(farm.json(&["put", "a", "b", "c"])["earliest_live"].is_null());
+    assert!(farm.json(&["unhold"])["held"].is_null());
+    assert_eq!(farm.json(&["settings", "--interval", "3s"])["pending"]["interval"], "3s");
+    let entered = farm.json(&["schedule", "a", "b", "later", "--at", "+2h"]);
+    assert_eq!(entered["written"], 1);
+    assert_eq!(farm.json(&["schedule"])["scheduled"][0]["key"], "b");
+    for command in ["status", "agents", "settings", "schedule"] {
+        let output = farm.run(&[command]);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn a_csv_is_taken_in_whole_or_refused_with_its_line() {
+    let farm = Farm::start(&[]);
+    let file = farm.folder.path().join("prices.csv");
+    let path = file.to_str().expect("a path");
+    let import = ["import", path, "--dataset", "prices"];
+    std::fs::write(&file, "key,value\nEUR,1.09\nUSD,1\n").expect("written");
+    assert_eq!(farm.json(&import)["written"], 2);
+    std::fs::write(&file, "code,value\nGBP,1\n").expect("written");
+    assert!(farm.refused(1, &import).contains("no column \"key\""));
+    std::fs::write(&file, "key,value\nGBP,1\nCHF\n").expect("written");
+    assert!(farm.refused(1, &import).contains("line 3"));
+    assert!(farm.refused(1, &["get", "prices", "GBP"]).contains("no such record"), "nothing was changed");
+    let nowhere = farm.refused(2, &["import", "/nowhere.csv", "--dataset", "prices"]);
+    assert!(nowhere.contains("can't be read"), "{nowhere}");
+}
+
+#[test]
+fn what_is_refused_names_cause_and_cure() {
+    let farm = Farm::start(&[]);
+    let large = "x".repeat(65_537);
+    for (code, arguments, words) in [
+        (1, &["put", "prices", "EUR", &large][..], "limit is 65536"),
+        (1, &["put", "Prices", "EUR", "1"], "is no name of a dataset"),
+        (1, &["settings", "--lead", "9s"], "would do"),
+        (1, &["settings", "--lead", "soon"], "no span of time"),
+        (1, &["hold", "--until", "tomorrow"], "is no instant"),
+        (1, &["status", "--farm", "nowhere"], "no farm nowhere"),
+        (1, &["status", "--token", "wrong"], "token is not known"),
+        (2, &["schedule", "a", "b", "--at", "+1h"], "needs a value"),
+    ] {
+        let text = farm.refused(code, arguments);
+        assert!(text.contains(words), "{words:?} is not in {text:?}");
+    }
+    let output = downbeat().args(["status", "--url", "http://127.0.0.1:1"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("can't be reached"));
+    let output = downbeat().args(["status", "--url", "https://localhost"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    let farm = Farm::start(&["--token", "admin:open sesame", "--closed"]);
+    assert!(farm.refused(1, &["status"]).contains("a token is needed"));
+    assert_eq!(farm.json(&["status", "--token", "open sesame"])["farm"], "main");
+    let data = farm.folder.path().to_str().expect("a path");
+    let elsewhere = TempDir::new().expect("a folder");
+    let other = elsewhere.path().to_str().expect("a path");
+    let any = "127.0.0.1:0";
+    for (code, arguments, words) in [
+        (1, ["--data", data, "--control", any, "--http", any], "another server serves the database"),
+        (1, ["--data", other, "--control", &farm.control, "--http", any], "is in use"),
+        (1, ["--data", other, "--control", "0.0.0.0:0", "--http", any], "ask for that by name"),
+        (2, ["--token", "king:x", "--control", any, "--http", any], "the roles are"),
+    ] {
+        let output = downbeat().arg("serve").args(arguments).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(words), "{words:?} is not in {text:?}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+}
+
+#[test]
+fn a_server_goes_on_where_it_was() {
+    let folder = TempDir::new().expect("a folder");
+    let mut continued = Vec::new();
+    for boot in ["one", "one", "two"] {
+        let mut command = downbeat();
+        command.args([
+            "serve",
+            "--json",
+            "--control",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--boot-id",
+            boot,
+        ]);
+        command.args(SHORT).arg("--data").arg(folder.path());
+        let server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut server = Process(server);
+        let mut line = String::new();
+        lines(&mut server).read_line(&mut line).expect("a line");
+        let told: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        continued.push(told["continued"].as_bool().expect("a flag"));
+    }
+    assert_eq!(continued, [false, true, false], "killed twice, and once on another boot");
+}
+
+#[test]
+fn help_names_the_exit_codes() {
+    let mut child = downbeat().arg("--help").stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut text = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
+    assert!(child.wait().expect("it ends").success());
+    assert!(text.contains("Exit codes"), "{text}");
+}
