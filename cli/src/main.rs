@@ -1,10 +1,5 @@
-//! `downbeat`: the one binary people install. Here are its commands and its exit codes; each command has
-//! a file of its own.
-//!
-//! Exit codes: 0 it is done; 1 it was refused, or the demo saw a property broken; 2 the command line
-//! can't be carried out; 3 the server can't be reached.
-
 #![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
 
 mod agent;
 mod demo;

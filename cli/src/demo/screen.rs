@@ -4,16 +4,20 @@
 use super::cast::Member;
 use super::checks::Checks;
 use super::cycle::Cycle;
-use super::ledger::Ledger;
+use super::ledger::{Entry, Ledger};
 use super::timeline::Timeline;
 use super::watcher::Track;
 use crate::show;
+use downbeat_core::ids::Epoch;
 use downbeat_core::serving::Serving;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// How often the live part is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(100);
+
+/// Agents in the live part at most: it has to fit a terminal.
+const LIVE_AGENTS: usize = 12;
 
 /// Where the demo prints.
 pub(crate) struct Screen {
@@ -193,10 +197,11 @@ impl Live<'_> {
             } else {
                 format!("live for {:.1} s", -left as f64 / 1e9)
             };
-            text.push_str(&format!("epoch {epoch}, {}: {when}\n", self.day));
+            let phase = self.phase(epoch, entry);
+            text.push_str(&format!("epoch {epoch}, {}: {when}  [{phase}]\n", self.day));
         }
         let mut table = show::table(&["", "agent", "phase", "serves", "finds its clock off by"]);
-        for (member, track) in self.members.iter().zip(self.tracks) {
+        for (member, track) in self.members.iter().zip(self.tracks).take(LIVE_AGENTS) {
             let status = member.agent.status();
             let clock = status.offset.map_or("-".to_owned(), |offset| {
                 let epsilon = status.epsilon.map_or("-".to_owned(), |epsilon| show::span(epsilon.as_nanos()));
@@ -206,7 +211,26 @@ impl Live<'_> {
             let phase = format!("{:?}", status.phase).to_lowercase();
             table.add_row([String::new(), member.role.name.clone(), phase, serves, clock]);
         }
-        text + &format!("{table}\n")
+        text.push_str(&format!("{table}\n"));
+        if let more @ 1.. = self.members.len().saturating_sub(LIVE_AGENTS) {
+            text.push_str(&format!("    and {more} more\n"));
+        }
+        text
+    }
+
+    /// Which phase of Fig. 7 the farm is in.
+    fn phase(&self, epoch: Epoch, entry: &Entry) -> &'static str {
+        let switched = self.tracks.iter().filter(|track| track.newest >= epoch).count();
+        let held = self.tracks.iter().any(|track| track.now == Some(Serving::Hold));
+        if switched == self.tracks.len() {
+            "all have switched"
+        } else if switched > 0 || held {
+            "activation phase"
+        } else if entry.agents.iter().all(|way| way.armed.is_some()) {
+            "waiting"
+        } else {
+            "retrieval phase"
+        }
     }
 }
 
