@@ -80,6 +80,45 @@ pub enum Guard {
     EchoInRange,
 }
 
+impl Guard {
+    /// All of them.
+    pub const EVERY: &[Guard] = &[
+        Guard::DueCheck,
+        Guard::HoldClearsLock,
+        Guard::EchoedSendInstant,
+        Guard::UpperAgesFromSend,
+        Guard::Aging,
+        Guard::DriftProduct,
+        Guard::NewLineWaits,
+        Guard::MarkStoredInstant,
+        Guard::NewLineNamesNoActive,
+        Guard::RestoreMovesActivation,
+        Guard::RestoreWaitsIntervals,
+        Guard::RestoreGap,
+        Guard::NewLineKeepsPlan,
+        Guard::DigestCompared,
+        Guard::TimelineOfSample,
+        Guard::EarlyLimit,
+        Guard::EarlyLimitInPlan,
+        Guard::JoinerStrict,
+        Guard::JoinerOneReply,
+        Guard::PromiseCoversLead,
+        Guard::Promise,
+        Guard::OutstandingOnly,
+        Guard::TokenCheck,
+        Guard::ActivationCheck,
+        Guard::LeaseCheck,
+        Guard::Gone,
+        Guard::WholeGeneration,
+        Guard::SwitchOnlyEarlier,
+        Guard::HouseKeptFirst,
+        Guard::BootCompared,
+        Guard::AdvanceIdempotent,
+        Guard::ServerTimeDecides,
+        Guard::EchoInRange,
+    ];
+}
+
 /// The set of guards that are on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Guards(u64);
@@ -102,5 +141,19 @@ impl Guards {
 impl Default for Guards {
     fn default() -> Guards {
         Guards::ALL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guard_has_a_bit_of_its_own() {
+        for (place, guard) in Guard::EVERY.iter().enumerate() {
+            assert_eq!(*guard as usize, place);
+            let without = Guards::ALL.without(*guard);
+            assert!(Guard::EVERY.iter().all(|other| without.on(*other) == (other != guard)));
+        }
     }
 }

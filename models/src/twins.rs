@@ -455,6 +455,16 @@ pub const TWINS: &[Twin] = &[
     },
 ];
 
+/// Guards that no twin of this model takes away, and why.
+pub const ELSEWHERE: &[(Guard, &str)] = &[
+    (Guard::DriftProduct, "too small for ticks: refuted at extreme rates by core/tests/enclosure.rs (S12)"),
+    (
+        Guard::AdvanceIdempotent,
+        "redundant for S1 to S4: after an advance the lock is gone, so that a repeat is refused; the guard \
+         only gives it the answer that was lost",
+    ),
+];
+
 /// A farm whose server is replaced by a backup while an agent runs the plan of a later generation.
 fn restores(modes: &'static [Mode], horizon: i64) -> Configuration {
     let config = Configuration { faults: 1, kinds: Kinds::of(&[Kind::Restore]), horizon, ..farm(modes) };

@@ -7,6 +7,7 @@ use downbeat_core::guard::Guards;
 use downbeat_core::message::{Request, RequestBody, ToAgent};
 
 /// What a packet carries.
+#[expect(clippy::large_enum_variant, reason = "a network holds a handful of packets")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Payload {
     /// To the server.
