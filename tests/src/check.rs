@@ -6,6 +6,7 @@ mod acknowledged_edits;
 mod agreement;
 mod epochs_rise;
 mod join_is_current;
+mod one_line;
 mod prompt_skew_bound;
 mod single_initiator;
 mod strict_serves_live;
@@ -17,8 +18,9 @@ use crate::history::History;
 pub type Check = fn(&History) -> Vec<String>;
 
 /// All checks, by the names of PROTOCOL §10.
-pub const ALL: [(&str, Check); 8] = [
+pub const ALL: [(&str, Check); 9] = [
     ("S1 single_initiator", single_initiator::check),
+    ("one_line", one_line::check),
     ("S5 whole_generation", whole_generation::check),
     ("S6 agreement", agreement::check),
     ("S7 strict_serves_live", strict_serves_live::check),

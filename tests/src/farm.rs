@@ -6,7 +6,7 @@ mod attendants;
 mod collect;
 
 use crate::check;
-use crate::history::{Acknowledged, Content, Mode, TableSeen};
+use crate::history::{Acknowledged, Content, History, Mode, TableSeen};
 use crate::manage::ask;
 use crate::processes::{PATIENCE, Process, eventually};
 use crate::program::downbeat;
@@ -52,6 +52,7 @@ pub struct Farm {
     seed: u64,
     folder: TempDir,
     program: PathBuf,
+    own_agent: bool,
     boot: u32,
     server: Option<Process>,
     control: Place,
@@ -73,11 +74,20 @@ struct Slot {
 }
 
 impl Farm {
-    /// Starts a server, makes a farm of short cycles, and starts the agents and the attendants.
+    /// Starts a server, makes a farm of short cycles, and starts the agents and the attendants. The
+    /// agents begin the cycles, the server none.
     ///
     /// # Panics
     /// Something of that does not come about.
     pub fn start(name: &str, seed: u64, agents: &[Setup]) -> Farm {
+        Farm::start_with(name, seed, agents, false)
+    }
+
+    /// As [`Farm::start`], where the server may carry an agent of its own, as it does by default.
+    ///
+    /// # Panics
+    /// Something of that does not come about.
+    pub fn start_with(name: &str, seed: u64, agents: &[Setup], own_agent: bool) -> Farm {
         let folder = tempfile::Builder::new().prefix("downbeat-").tempdir().expect("a temporary folder");
         let (control, traps) = (Place::default(), Traps::default());
         let relay = |number| Relay::start(number, control.clone(), traps.clone());
@@ -93,6 +103,7 @@ impl Farm {
             seed,
             folder,
             program: downbeat(),
+            own_agent,
             boot: 1,
             server: None,
             control,
@@ -130,7 +141,8 @@ impl Farm {
         assert!(self.server.is_none(), "the server runs");
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--data").arg(self.folder.path().join("server"));
-        command.args(["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--no-own-agent", "--json"]);
+        command.args(["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json"]);
+        command.args((!self.own_agent).then_some("--no-own-agent"));
         command.arg("--boot-id").arg(format!("boot-{}", self.boot));
         let (process, line) =
             Process::start(command, &self.folder.path().join("server.txt")).expect("the server starts");
@@ -213,6 +225,18 @@ impl Farm {
         &self.agents[agent].relay
     }
 
+    /// Leads new connections of agents elsewhere, and cuts those that stand.
+    pub fn lead_agents_to(&self, address: SocketAddr) {
+        set(&self.control, Some(address));
+        self.agents.iter().for_each(|slot| slot.relay.cut());
+    }
+
+    /// Whether all processes that were started and not killed run still.
+    pub fn all_run(&mut self) -> bool {
+        let agents = self.agents.iter_mut().filter_map(|slot| slot.process.as_mut());
+        self.server.iter_mut().chain(agents).all(Process::runs)
+    }
+
     /// What catches messages on their way.
     pub fn traps(&self) -> &Traps {
         &self.traps
@@ -252,9 +276,21 @@ impl Farm {
     ///
     /// # Panics
     /// An agent does not recover, or a property was broken: with all faults found, and the seed.
-    pub fn finish(mut self) -> crate::history::History {
+    pub fn finish(mut self) -> History {
         self.heal();
         self.recover();
+        let (name, seed) = (self.name.clone(), self.seed);
+        let (history, faults) = self.end();
+        assert!(faults.is_empty(), "{name}, seed {seed}:\n{}", faults.join("\n"));
+        history
+    }
+
+    /// Ends the run as it stands, with the server running, and returns what was seen and the faults
+    /// that the checks found.
+    ///
+    /// # Panics
+    /// An attendant failed.
+    pub fn end(mut self) -> (History, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         for attendant in self.attendants.drain(..) {
             assert!(attendant.join().is_ok(), "{}: an attendant failed", self.name);
@@ -274,10 +310,10 @@ impl Farm {
         );
         let faults = check::all(&history);
         if !faults.is_empty() {
-            let (name, seed) = (&self.name, self.seed);
-            panic!("{name}, seed {seed}:\n{}", faults.join("\n"));
+            self.folder.disable_cleanup(true);
+            eprintln!("{}: faults found, logs in {}", self.name, self.folder.path().display());
         }
-        history
+        (history, faults)
     }
 
     fn heal(&mut self) {

@@ -79,5 +79,6 @@ pub(super) fn doctored() -> Vec<History> {
         spoiled(|history| history.lives[2].readers[0].swap(1, 2)),
         spoiled(|history| history.lives[4].readers[0][0] = span(2, t(3) + 500 * MILLI, t(3) + 600 * MILLI)),
         spoiled(|history| history.production.truncate(3)),
+        spoiled(|history| history.tables[3].now += MILLI),
     ]
 }

@@ -88,9 +88,9 @@ impl Farm {
         loop {
             let answer = self.get(&format!("records/{LEDGER}?limit=1000{after}"));
             let records = answer["records"].as_array().cloned().unwrap_or_default();
-            let keys = records.iter().filter_map(|record| record["key"].as_str());
+            let mut keys = records.iter().filter_map(|record| record["key"].as_str());
             edits.extend(keys.clone().filter_map(|key| key.parse::<u64>().ok()));
-            match keys.last() {
+            match keys.next_back() {
                 Some(last) if answer["more"] == true => after = format!("&after={last}"),
                 _ => return edits,
             }

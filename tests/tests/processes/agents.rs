@@ -51,7 +51,7 @@ fn agents_killed_at_random_never_mislead_a_reader() {
     let mut random = Random::new(seed);
     let mut farm = Farm::start("agents killed at random", seed, &FOUR);
     farm.wait_epochs(1);
-    for _ in 0..14 * longer() {
+    for _ in 0..10 * longer() {
         // Over a whole cycle, and half of them close to a switch.
         let wait = random.below(1_000);
         std::thread::sleep(Duration::from_millis(wait));

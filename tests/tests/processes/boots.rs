@@ -8,7 +8,7 @@ use std::time::Duration;
 fn another_boot_is_a_new_timeline_and_readers_notice_no_more_than_a_pause() {
     let seed = seed("another boot", 33);
     let mut random = Random::new(seed);
-    let mut farm = Farm::start("another boot", seed, &FOUR);
+    let mut farm = Farm::start_with("another boot", seed, &FOUR, true);
     farm.wait_epochs(2);
     let boots = 2 * longer();
     for _ in 0..boots {

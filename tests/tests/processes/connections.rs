@@ -10,7 +10,7 @@ fn connections_that_fail_cost_at_most_service_and_never_agreement() {
     let mut random = Random::new(seed);
     let farm = Farm::start("connections", seed, &FOUR);
     farm.wait_epochs(1);
-    for _ in 0..24 * longer() {
+    for _ in 0..18 * longer() {
         let relay = farm.relay(random.below(farm.agents() as u64) as usize);
         match random.below(6) {
             0 => relay.cut(),

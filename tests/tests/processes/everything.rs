@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 fn everything_at_once() {
     let seed = seed("everything at once", 55);
     let mut random = Random::new(seed);
-    let mut farm = Farm::start("everything at once", seed, &FOUR);
+    let mut farm = Farm::start_with("everything at once", seed, &FOUR, random.below(2) == 0);
     let until = Instant::now() + Duration::from_secs(20 * longer());
     let mut boots = 0;
     while Instant::now() < until {

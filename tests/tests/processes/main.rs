@@ -1,7 +1,9 @@
 //! Real processes: killed, restarted, cut off, judged by what readers saw.
 
 mod agents;
+mod bad_input;
 mod boots;
+mod broken_clock;
 mod connections;
 mod everything;
 mod servers;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 #[test]
 fn agents_with_wrong_clocks_go_over_together() {
-    let farm = Farm::start("together", 0, &FOUR);
+    let farm = Farm::start_with("together", 0, &FOUR, true);
     farm.wait_epochs(5);
     let history = farm.finish();
     for mode in [Mode::Strict, Mode::Prompt] {
