@@ -5,12 +5,16 @@
 //! trap's own search took, and if the same configuration with the guard on is searched to its end
 //! without a violation.
 
+mod farms;
+
 use crate::actions::Action;
-use crate::configuration::{Configuration, Kind, Kinds, Twist, patient, settings, ticks};
+use crate::configuration::{Configuration, Kind, Kinds, Twist, ticks};
 use downbeat_core::guard::{Guard, Guards};
-use downbeat_core::serving::Mode::{self, Prompt, Strict};
-use downbeat_core::settings::{Limits, Settings};
-use downbeat_core::time::Rate;
+use downbeat_core::serving::Mode::{self, Strict};
+use downbeat_core::settings::Limits;
+use farms::{
+    ONE_PROMPT, before_activation, drifting, early, farm, faults, operations, restores, short, slow,
+};
 
 /// One broken twin.
 pub struct Twin {
@@ -46,7 +50,6 @@ impl Twin {
 
 const TWO_STRICT: &[Mode] = &[Strict, Strict];
 const ONE_STRICT: &[Mode] = &[Strict];
-const ONE_PROMPT: &[Mode] = &[Prompt];
 
 const S1: &str = "S1 single_initiator";
 const S2: &str = "S2 lock_exclusive";
@@ -61,48 +64,6 @@ const S12: &str = "S12 clock_enclosure";
 const R1: &str = "R1 recovers";
 const R2: &str = "R2 lock_freed";
 const A1: &str = "A1 available";
-
-fn farm(modes: &'static [Mode]) -> Configuration {
-    Configuration { recovery: false, run_up: Some(0), ..Configuration::new("twin", modes) }
-}
-
-/// A farm whose messages take up to a tick each way, a few ticks before T.
-fn slow(modes: &'static [Mode], count: u8, kinds: &[Kind]) -> Configuration {
-    Configuration {
-        slow_network: true,
-        settings: patient(),
-        limits: Limits { max_interval: ticks(14), max_lead: ticks(5), max_hold: ticks(3) },
-        run_up: Some(9),
-        horizon: 16,
-        ..faults(modes, count, kinds)
-    }
-}
-
-/// A farm shortly before its second activation.
-fn before_activation(config: Configuration) -> Configuration {
-    Configuration { run_up: Some(4), horizon: 13, ..config }
-}
-
-fn faults(modes: &'static [Mode], faults: u8, kinds: &[Kind]) -> Configuration {
-    Configuration { faults, kinds: Kinds::of(kinds), ..farm(modes) }
-}
-
-fn operations(config: Configuration, operations: u8, kinds: &[Kind]) -> Configuration {
-    Configuration { operations, operation_kinds: Kinds::of(kinds), ..config }
-}
-
-/// A farm with the shortest spans, for what takes many cycles.
-fn short(config: Configuration) -> Configuration {
-    let settings = Settings { lead: ticks(1), lease: ticks(1), ..settings(4) };
-    let limits = Limits { max_interval: ticks(4), max_lead: ticks(1), max_hold: ticks(2) };
-    Configuration { settings, limits, ..config }
-}
-
-/// Clocks that gain or miss at most one tick in eight.
-fn drifting(config: Configuration) -> Configuration {
-    let limits = Limits { max_interval: ticks(12), max_lead: ticks(2), max_hold: ticks(3) };
-    Configuration { rate: Rate::from_ppb(125_000_000), settings: settings(12), limits, horizon: 26, ..config }
-}
 
 /// All of them, in the order of PROTOCOL §11; after them those of guards that have no trap there.
 pub const TWINS: &[Twin] = &[
@@ -464,16 +425,3 @@ pub const ELSEWHERE: &[(Guard, &str)] = &[
          only gives it the answer that was lost",
     ),
 ];
-
-/// A farm whose server is replaced by a backup while an agent runs the plan of a later generation.
-fn restores(modes: &'static [Mode], horizon: i64) -> Configuration {
-    let config = Configuration { faults: 1, kinds: Kinds::of(&[Kind::Restore]), horizon, ..farm(modes) };
-    operations(short(config), 2, &[Kind::Backup, Kind::Edit])
-}
-
-/// A prompt agent whose enclosure is wide, and that is started again around T.
-fn early(early_limit: i64) -> Configuration {
-    let config = slow(ONE_PROMPT, 2, &[Kind::CrashTakesOver, Kind::CrashKeepsDisk, Kind::Overlap]);
-    let settings = Settings { early_limit: ticks(early_limit), ..config.settings };
-    Configuration { settings, ..config }
-}

@@ -9,9 +9,10 @@ mod lines;
 mod switching;
 
 use super::*;
-use crate::ids::Token;
-use crate::message::Refusal;
-use crate::serving::Serving;
+use crate::guard::Guards;
+use crate::ids::{AgentId, Token};
+use crate::message::{Phase, Refusal, Reply, Request};
+use crate::serving::{Activation, Serving};
 use crate::time::ServerTime;
 use harness::{Farm, MS, SEC, START, config, digest, generation, kind, settings};
 use std::vec;
