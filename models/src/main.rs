@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 const USAGE: &str = "usage: downbeat-models COMMAND
 
-  check [--full] [NAME...]    searches every state of the configurations named, or of all
+  check [NAME...]             searches every state of the configurations named, or of all
   mutants [NAME...]           refutes the broken twins named, or all
   explain TWIN                the shortest counterexample of a twin, step by step
   explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
@@ -21,11 +21,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["check", names @ ..] => {
-            let full = names.contains(&"--full");
-            let names: Vec<&str> = names.iter().copied().filter(|name| *name != "--full").collect();
-            known(&names, &check_names()).unwrap_or_else(|| report::check(full, &names))
-        }
+        ["check", names @ ..] => known(names, &check_names()).unwrap_or_else(|| report::check(names)),
         ["mutants", names @ ..] => known(names, &twin_names()).unwrap_or_else(|| report::mutants(names)),
         ["explain", name] => known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name)),
         ["explore", name] => explore(name, "localhost:3000"),
