@@ -131,6 +131,14 @@ impl Farm {
         let http = place(&self.http).expect("the server runs");
         let made = ask(http, "POST", "/v1/farms", new.to_string().as_bytes());
         assert!(matches!(made, Some((201, _))), "the farm was not made: {made:?}");
+        // So much that a generation takes a few dozen fetches.
+        let lines = (0..60).map(|number| {
+            let (key, value) = (format!("{number:03}"), "x".repeat(300));
+            format!("{}\n", serde_json::json!({ "op": "put", "dataset": "bulk", "key": key, "value": value }))
+        });
+        let path = format!("/v1/farms/{FARM}/apply");
+        let filled = ask(http, "POST", &path, lines.collect::<String>().as_bytes());
+        assert!(matches!(filled, Some((200, _))), "the farm was not filled: {filled:?}");
     }
 
     /// Starts the server, and returns whether it continued its timeline.

@@ -63,6 +63,8 @@ impl Caught {
 struct Trap {
     kind: Kind,
     agent: Option<usize>,
+    /// How many such messages it lets pass first.
+    pass: u32,
     caught: Sender<Caught>,
 }
 
@@ -73,8 +75,13 @@ pub struct Traps(Arc<Mutex<Vec<Trap>>>);
 impl Traps {
     /// Catches the next message of a kind, once: of an agent's connection, or of any.
     pub fn set(&self, kind: Kind, agent: Option<usize>) -> Inbox<Caught> {
+        self.set_after(0, kind, agent)
+    }
+
+    /// As [`Traps::set`], after so many such messages that pass.
+    pub fn set_after(&self, pass: u32, kind: Kind, agent: Option<usize>) -> Inbox<Caught> {
         let (caught, inbox) = channel();
-        lock(&self.0).push(Trap { kind, agent, caught });
+        lock(&self.0).push(Trap { kind, agent, pass, caught });
         inbox
     }
 
@@ -82,6 +89,10 @@ impl Traps {
         let mut traps = lock(&self.0);
         let fits = |trap: &Trap| trap.kind == kind && trap.agent.is_none_or(|wanted| wanted == agent);
         let at = traps.iter().position(fits)?;
+        if let Some(fewer) = traps[at].pass.checked_sub(1) {
+            traps[at].pass = fewer;
+            return None;
+        }
         Some((traps.swap_remove(at).caught, kind))
     }
 }

@@ -25,12 +25,14 @@ fn agents_killed_in_every_step_never_mislead_a_reader() {
     let mut farm = Farm::start("agents killed in every step", 0, &FOUR[..3]);
     farm.wait_epochs(2);
     for kind in STEPS {
-        let caught = farm.traps().set(kind, None);
+        // Well into a retrieval, and not at its first piece.
+        let pass = if matches!(kind, Kind::Fetch | Kind::Bytes) { 9 } else { 0 };
+        let caught = farm.traps().set_after(pass, kind, None);
         let caught = caught.recv_timeout(CATCHING).unwrap_or_else(|_| panic!("no {kind:?} was sent"));
         let agent = caught.agent;
         farm.kill_agent(agent);
         caught.lose();
-        // Killed again while it greets, at every third step.
+        // Killed again while it greets, after two of them.
         for greeting in [Kind::Hello, Kind::Welcome] {
             if kind == Kind::Granted || kind == Kind::Bytes {
                 let caught = farm.traps().set(greeting, Some(agent));
@@ -42,7 +44,8 @@ fn agents_killed_in_every_step_never_mislead_a_reader() {
         }
         farm.start_agent(agent);
     }
-    farm.finish();
+    let history = farm.finish();
+    assert!(history.lives.len() >= 3 + STEPS.len() + 4, "only {} lives", history.lives.len());
 }
 
 #[test]
@@ -63,7 +66,9 @@ fn agents_killed_at_random_never_mislead_a_reader() {
         std::thread::sleep(Duration::from_millis(random.below(300)));
         farm.start_agent(agent);
     }
-    farm.finish();
+    let history = farm.finish();
+    let served = history.lives.iter().filter(|life| life.readers.iter().flatten().any(|span| !span.stale));
+    assert!(served.count() > 4, "hardly any life came to serve anything");
 }
 
 /// Sleeps until up to 40 ms before or after the next T, if that is close.
