@@ -80,8 +80,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if let Failure::Broken { text, told: false } = &failure {
-                println!("{text}");
+            if let Failure::Broken { text, told } = &failure {
+                if *told { eprintln!("{text}") } else { println!("{text}") }
             } else if json {
                 eprintln!("{}", failure.json());
             } else {

@@ -128,7 +128,9 @@ impl Screen {
         }
         text.push_str(&format!("{table}\n"));
         let (spread, bound) = (part(cycle.spread), show::span(cycle.bound()));
-        text.push_str(&format!("  spread of the switch {spread}; the two largest ε together {bound}\n"));
+        let gap = part(cycle.agents.iter().filter_map(|agent| agent.gap).max());
+        text.push_str(&format!("  spread of the switch {spread}; the two largest ε together {bound}; "));
+        text.push_str(&format!("at most {gap} between two reads of an agent there\n"));
         self.say(&text);
     }
 
