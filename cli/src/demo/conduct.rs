@@ -17,6 +17,8 @@ use downbeat_core::effect::Event;
 use downbeat_core::ids::Epoch;
 use downbeat_core::serving::Mode;
 use downbeat_core::time::{LocalTime, Span};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
@@ -48,6 +50,8 @@ pub(crate) struct Conductor {
     pub(crate) cycles: Vec<Cycle>,
     /// The newest epoch whose cycle is closed.
     pub(crate) closed: Epoch,
+    /// A signal asked for the end.
+    pub(crate) interrupted: Arc<AtomicBool>,
     /// When the act was played.
     pub(crate) acted: Option<LocalTime>,
 }
@@ -62,6 +66,10 @@ impl Conductor {
         let limit = interval.times(i64::try_from(self.wanted).unwrap_or(i64::MAX).saturating_add(8));
         let end = self.stage.timeline.now() + limit + Span::from_secs(15);
         while (self.cycles.len() as u64) < self.wanted {
+            if self.interrupted.load(Ordering::Relaxed) {
+                self.screen.wipe();
+                return Err(Failure::own("the demo was interrupted"));
+            }
             self.hear()?;
             let tracks = self.watcher.tracks();
             self.look(&tracks);

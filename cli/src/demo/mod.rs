@@ -28,6 +28,7 @@ mod watcher;
 
 use crate::agent::ModeName;
 use crate::failure::Failure;
+use crate::serve::Signals;
 use crate::show;
 use checks::{Checks, Violation};
 use clap::Args;
@@ -39,6 +40,8 @@ use scene::{Break, Scene};
 use screen::Screen;
 use serde_json::json;
 use stage::Stage;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use watcher::Watcher;
 
 /// Shows a farm of agents with wrong clocks that go over to each new day at the same instant
@@ -91,6 +94,13 @@ impl Demo {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime =
             runtime.map_err(|error| Failure::own(format!("the host gives no threads ({error})")))?;
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let (signals, flag) = (runtime.block_on(async { Signals::new() })?, interrupted.clone());
+        // So that the temporary folder is removed then, too.
+        runtime.spawn(async move {
+            signals.wait().await;
+            flag.store(true, Ordering::Relaxed);
+        });
         let mut members = Vec::new();
         for role in scene.roles.clone() {
             members.push(runtime.block_on(role.start(stage.control(), stage::FARM, scene.common))?);
@@ -118,6 +128,7 @@ impl Demo {
             checks: Checks::default(),
             cycles: Vec::new(),
             closed: 0,
+            interrupted,
             acted: None,
         };
         let made = conductor.stage.made.clone();

@@ -156,7 +156,7 @@ impl Screen {
 
 /// A line on what changed.
 fn changes(cycle: &Cycle) -> String {
-    let rate = |rate: Option<&str>| rate.unwrap_or("(none)").to_owned();
+    let rate = |rate: Option<&str>| rate.unwrap_or("new").to_owned();
     let examples =
         cycle.changes.iter().filter(|(currency, ..)| ["USD", "JPY", "GBP", "CHF"].contains(currency));
     let examples: Vec<String> = examples
