@@ -11,6 +11,7 @@ use crate::manage::ask;
 use crate::processes::{PATIENCE, Process, eventually};
 use crate::program::downbeat;
 use crate::relay::{Relay, Traps};
+use crate::server_time::on_host;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -308,13 +309,14 @@ impl Farm {
         self.kill_server();
         let unseen = history.spans(None).filter(|(_, span)| span.content == Content::Unseen).count();
         eprintln!(
-            "{}: {} epochs, {} lives, {} spans of reads ({unseen} without content), {} looks, {} edits",
+            "{}: {} epochs, {} lives, {} spans of reads ({unseen} without content), {} looks, {} edits, T to within {} us",
             self.name,
             history.kept.len(),
             history.lives.len(),
             history.spans(None).count(),
             history.tables.len(),
-            history.edits.len()
+            history.edits.len(),
+            widest(&history.tables) / 1_000
         );
         let faults = check::all(&history);
         if !faults.is_empty() {
@@ -379,6 +381,14 @@ impl Drop for Farm {
             eprintln!("{}: failed with seed {}, logs in {logs}", self.name, self.seed);
         }
     }
+}
+
+/// How exactly the T that is known least is known on the host's clock, in nanoseconds.
+fn widest(tables: &[TableSeen]) -> i64 {
+    let widths = tables.iter().filter_map(|look| {
+        on_host(tables, &look.timeline, look.activation).map(|(earliest, latest)| latest - earliest)
+    });
+    widths.max().unwrap_or(0)
 }
 
 pub(crate) fn place(place: &Place) -> Option<SocketAddr> {

@@ -67,7 +67,7 @@ pub struct Switch {
     pub epsilon: i64,
 }
 
-/// One look at the table, through the management API.
+/// One look at the table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TableSeen {
     /// The timeline's counter and random part, as text.
@@ -78,8 +78,6 @@ pub struct TableSeen {
     pub digest: String,
     /// T of it (server).
     pub activation: i64,
-    /// Until when agents are safe without the server (server).
-    pub safe_until: i64,
     /// The server's time at the look (server).
     pub now: i64,
     /// The host's instants before and after the look.

@@ -5,6 +5,7 @@ pub mod check;
 pub mod farm;
 pub mod history;
 pub mod log;
+pub mod looker;
 pub mod manage;
 pub mod processes;
 pub mod program;

@@ -38,8 +38,3 @@ pub fn ask(server: SocketAddr, method: &str, path: &str, body: &[u8]) -> Option<
     let (status, body) = call(server, method, path, body)?;
     Some((status, serde_json::from_slice(&body).ok()?))
 }
-
-/// The nanoseconds of an instant as the API tells it.
-pub fn nanos(instant: &Value) -> Option<i64> {
-    instant["ns"].as_i64()
-}

@@ -38,7 +38,7 @@ mod tests {
 
     fn look(timeline: &str, epoch: u64, activation: i64, now: i64, host: (i64, i64)) -> TableSeen {
         let (timeline, digest) = (timeline.to_owned(), String::new());
-        TableSeen { timeline, epoch, digest, activation, safe_until: 0, now, host }
+        TableSeen { timeline, epoch, digest, activation, now, host }
     }
 
     #[test]

@@ -31,7 +31,6 @@ fn look(epoch: u64, host: i64) -> TableSeen {
         epoch,
         digest: digest(epoch),
         activation: t(epoch) + HOUR,
-        safe_until: t(epoch + 1) + HOUR,
         now: host + HOUR,
         host: (host - 10_000, host + 10_000),
     }

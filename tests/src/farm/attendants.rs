@@ -3,10 +3,10 @@
 
 use super::{FARM, Farm, Place, place};
 use crate::history::{Acknowledged, TableSeen};
-use crate::manage::{ask, nanos};
+use crate::looker::Looker;
+use crate::manage::ask;
 use crate::witness::records;
-use downbeat_agent::Clock;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,8 +22,8 @@ impl Farm {
     pub(super) fn attend(&mut self) {
         let (http, stop, edits) = (self.http.clone(), self.stop.clone(), self.edits.clone());
         self.attendants.push(std::thread::spawn(move || edit(&http, &stop, &edits)));
-        let (http, stop, tables) = (self.http.clone(), self.stop.clone(), self.tables.clone());
-        self.attendants.push(std::thread::spawn(move || look_on(&http, &stop, &tables)));
+        let (control, stop, tables) = (self.control.clone(), self.stop.clone(), self.tables.clone());
+        self.attendants.push(std::thread::spawn(move || look_on(&control, &stop, &tables)));
     }
 }
 
@@ -56,32 +56,16 @@ fn edit(http: &Place, stop: &AtomicBool, edits: &Arc<Mutex<Vec<Acknowledged>>>) 
 }
 
 /// Looks at the table again and again.
-fn look_on(http: &Place, stop: &AtomicBool, tables: &Arc<Mutex<Vec<TableSeen>>>) {
-    let clock = Clock::host();
-    let path = format!("/v1/farms/{FARM}");
+fn look_on(control: &Place, stop: &AtomicBool, tables: &Arc<Mutex<Vec<TableSeen>>>) {
+    let mut looker = None;
     while !stop.load(Ordering::Relaxed) {
-        let before = clock.now().as_nanos();
-        let answer = place(http).and_then(|http| ask(http, "GET", &path, b""));
-        let after = clock.now().as_nanos();
-        if let Some((200, status)) = answer {
-            let look = table(&status, (before, after)).expect("a status is whole");
+        looker = looker.or_else(|| Looker::connect(place(control)?, FARM));
+        if let Some(look) = looker.as_mut().and_then(Looker::look) {
             tables.lock().unwrap_or_else(PoisonError::into_inner).push(look);
             std::thread::sleep(LOOKING);
         } else {
+            looker = None;
             std::thread::sleep(WAITING);
         }
     }
-}
-
-fn table(status: &Value, host: (i64, i64)) -> Option<TableSeen> {
-    let timeline = &status["timeline"];
-    Some(TableSeen {
-        timeline: format!("{}-{}", timeline["counter"], timeline["random"].as_str()?),
-        epoch: status["epoch"].as_u64()?,
-        digest: status["digest"].as_str()?.to_owned(),
-        activation: nanos(&status["activation"])?,
-        safe_until: nanos(&status["safe_until"])?,
-        now: nanos(&status["now"])?,
-        host,
-    })
 }
