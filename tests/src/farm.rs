@@ -199,6 +199,7 @@ impl Farm {
         command.arg("--state-dir").arg(here.join("state")).args(["--json", "--repeat", "5ms"]);
         command.arg(format!("--clock-offset={}ns", slot.setup.offset));
         command.arg(format!("--clock-rate-ppm={}", slot.setup.rate));
+        command.env("DOWNBEAT_LOG", "info");
         command.args(["--longest-back-off", "400ms", "--silence-limit", "1500ms", "--start-wait", "1s"]);
         let printed = self.life_file(agent, lives);
         let process =
@@ -240,10 +241,17 @@ impl Farm {
         self.agents.iter().for_each(|slot| slot.relay.cut());
     }
 
-    /// Whether all processes that were started and not killed run still.
-    pub fn all_run(&mut self) -> bool {
+    /// All processes that were started and not killed run still.
+    ///
+    /// # Panics
+    /// One ended by itself, or something outside of the test ended it.
+    pub fn assert_all_run(&mut self) {
         let agents = self.agents.iter_mut().filter_map(|slot| slot.process.as_mut());
-        self.server.iter_mut().chain(agents).all(Process::runs)
+        for process in self.server.iter_mut().chain(agents) {
+            if let Some(status) = process.ended() {
+                panic!("{}: {process:?} ended by itself: {status}", self.name);
+            }
+        }
     }
 
     /// What catches messages on their way.
@@ -340,7 +348,8 @@ impl Farm {
 
     /// Every agent serves as current what was staged after the faults ended (R1, as far as it is seen
     /// from outside: it comes, however long that takes within the patience).
-    fn recover(&self) {
+    fn recover(&mut self) {
+        self.assert_all_run();
         let wanted = self.epoch() + 1;
         for agent in 0..self.agents.len() {
             let what = format!(
@@ -350,6 +359,7 @@ impl Farm {
                 self.folder.path().display()
             );
             eventually(&what, || {
+                self.assert_all_run();
                 let life = self.life(agent, self.agents[agent].lives);
                 let served = life.readers.iter().flatten().filter(|span| !span.stale);
                 served.map(|span| span.epoch).max().filter(|epoch| *epoch >= wanted)

@@ -54,9 +54,9 @@ impl Process {
         self.end();
     }
 
-    /// Whether it runs still.
-    pub fn runs(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
+    /// How it ended by itself, if it did.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.0.try_wait().ok().flatten()
     }
 
     fn end(&mut self) {

@@ -156,7 +156,7 @@ fn noise_on_every_port_and_from_the_server_ends_nothing() {
     drop(fake);
     farm.lead_agents_to(control);
     farm.wait_epochs(1);
-    assert!(farm.all_run(), "a process ended");
+    farm.assert_all_run();
     farm.finish();
 }
 
