@@ -297,7 +297,7 @@ impl Farm {
         self.heal();
         self.recover();
         let (name, seed) = (self.name.clone(), self.seed);
-        let (history, faults) = self.end();
+        let (history, faults) = self.judge(true);
         assert!(faults.is_empty(), "{name}, seed {seed}:\n{}", faults.join("\n"));
         history
     }
@@ -307,7 +307,12 @@ impl Farm {
     ///
     /// # Panics
     /// An attendant failed.
-    pub fn end(mut self) -> (History, Vec<String>) {
+    pub fn end(self) -> (History, Vec<String>) {
+        self.judge(false)
+    }
+
+    /// Ends the run; `keeps` its folder where faults are found.
+    fn judge(mut self, keeps: bool) -> (History, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         for attendant in self.attendants.drain(..) {
             assert!(attendant.join().is_ok(), "{}: an attendant failed", self.name);
@@ -327,7 +332,7 @@ impl Farm {
             widest(&history.tables) / 1_000
         );
         let faults = check::all(&history);
-        if !faults.is_empty() {
+        if keeps && !faults.is_empty() {
             self.folder.disable_cleanup(true);
             eprintln!("{}: faults found, logs in {}", self.name, self.folder.path().display());
         }
