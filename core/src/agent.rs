@@ -75,6 +75,9 @@ pub struct Agent {
     pub(crate) first: First,
     /// Until when the last good generation is not yet served.
     pub(crate) start_wait: Option<LocalTime>,
+    /// Readers got something current in this life, as far as the machine can know: between two of
+    /// its inputs the published plan served it.
+    pub(crate) joined: bool,
     pub(crate) copying: bool,
     pub(crate) switched: Option<Switched>,
     pub(crate) report_due: bool,
@@ -127,6 +130,7 @@ impl Agent {
             },
             start_wait: Some(start.now + config.start_wait)
                 .filter(|_| config.mode == Mode::Prompt && page.is_none() && start.last_good.is_some()),
+            joined: false,
             copying: false,
             switched: None,
             report_due: false,
@@ -196,6 +200,7 @@ impl Agent {
 
     /// What every input begins with: whatever its time has come for.
     fn tick(&mut self, now: LocalTime) -> Effects {
+        self.joined |= serving(&self.published, now).current().is_some();
         let mut effects = Effects::new();
         if self.config.guards.on(Guard::HouseKeptFirst) {
             self.keep_house(now, &mut effects);
@@ -243,6 +248,7 @@ impl Agent {
             published: &self.published,
             carried: self.carried,
             first: self.timeline.is_some_and(|line| self.first == First::Is(line, table.staged.epoch)),
+            joined: self.joined,
             decided,
             now,
         };

@@ -29,6 +29,8 @@ pub(crate) struct Basis<'a> {
     pub(crate) carried: bool,
     /// The staged epoch is the first one that this incarnation found, and it took over no page.
     pub(crate) first: bool,
+    /// Something current was served before this input.
+    pub(crate) joined: bool,
     /// The last samples before T are in.
     pub(crate) decided: bool,
     pub(crate) now: LocalTime,
@@ -80,12 +82,12 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
     let plan = SwitchPlan {
         active,
         stale,
-        active_until: bounds.until,
+        active_until: old_until,
         ..SwitchPlan::nothing(basis.boot, basis.mode, basis.activation)
     };
     if !held {
         return match (basis.mode, limit_of_first(basis)) {
-            (Mode::Prompt, Some(limit)) => SwitchPlan { active_until: bounds.until.min(limit), ..plan },
+            (Mode::Prompt, Some(limit)) => SwitchPlan { active_until: old_until.min(limit), ..plan },
             _ => plan,
         };
     }
@@ -102,6 +104,9 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
         Mode::Prompt => {
             let from = earlier(prompt_switch(basis, bounds));
             let until = limit_of_first(basis).map_or(from, |limit| from.min(limit));
+            // The first serve needs the strict proof at this end too (S10).
+            let strictly = !basis.joined && basis.guards.on(Guard::JoinerStrict);
+            let until = if strictly { until.min(bounds.until) } else { until };
             // A limit that an earlier incarnation's plan kept is kept after it as well.
             let kept = published.is_some() && !basis.first && basis.guards.on(Guard::SwitchOnlyEarlier);
             let until = if kept { until.min(basis.published.active_until) } else { until };
@@ -132,9 +137,10 @@ fn before_the_switch(basis: &Basis<'_>, bounds: &Bounds) -> (Option<Generation>,
         _ => basis.active,
     };
     if let Some(active) = named {
-        // Every bound ever published for this T stays true: the latest is the best.
-        let kept = planned && same(basis.guards, published.active, active);
-        let until = if kept { bounds.until.max(published.active_until) } else { bounds.until };
+        // Every bound ever published for this T, or for the promise before it, stays true: the latest
+        // is the best.
+        let known = same(basis.guards, published.active, active) && !published.stale;
+        let until = if known && (planned || published.staged.is_none()) { bounds.until.max(published.active_until) } else { bounds.until };
         return (Some(active), false, until);
     }
     if planned && basis.guards.on(Guard::NewLineKeepsPlan) {
@@ -160,7 +166,10 @@ fn kept(basis: &Basis<'_>, bounds: &Bounds) -> (Option<Generation>, LocalTime) {
 
 /// From when a prompt agent serves the staged generation.
 fn prompt_switch(basis: &Basis<'_>, bounds: &Bounds) -> LocalTime {
-    if !basis.decided || (basis.first && basis.guards.on(Guard::JoinerStrict)) {
+    // The first serve of a life needs the strict proof (S10): an estimate only moves a switch that
+    // readers come to from something current.
+    let joined = basis.joined && !basis.first;
+    if !basis.decided || (!joined && basis.guards.on(Guard::JoinerStrict)) {
         return bounds.from;
     }
     let half = (bounds.from - bounds.until).part(2);

@@ -9,5 +9,6 @@ pub mod record;
 pub mod recover;
 pub mod report;
 pub mod search;
+pub mod simulate;
 pub mod twins;
 pub mod world;

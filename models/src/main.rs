@@ -11,6 +11,8 @@ const USAGE: &str = "usage: downbeat-models COMMAND
   check [NAME...]             searches every state of the configurations named, or of all
   mutants [NAME...]           refutes the broken twins named, or all
   explain TWIN                the shortest counterexample of a twin, step by step
+  simulate SEEDS [EVENTS]     random runs with the seeds 1 to SEEDS, of so many steps each (10000)
+  replay SEED [EVENTS]        one of them
   explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
                               (default address: localhost:3000)
   list                        the names
@@ -24,6 +26,10 @@ fn main() -> ExitCode {
         ["check", names @ ..] => known(names, &check_names()).unwrap_or_else(|| report::check(names)),
         ["mutants", names @ ..] => known(names, &twin_names()).unwrap_or_else(|| report::mutants(names)),
         ["explain", name] => known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name)),
+        ["simulate", seeds] => simulate(seeds, "10000", false),
+        ["simulate", seeds, events] => simulate(seeds, events, false),
+        ["replay", seed] => simulate(seed, "10000", true),
+        ["replay", seed, events] => simulate(seed, events, true),
         ["explore", name] => explore(name, "localhost:3000"),
         ["explore", name, address] => explore(name, address),
         ["list"] => {
@@ -51,6 +57,14 @@ fn known(names: &[&str], all: &[&'static str]) -> Option<ExitCode> {
     let unknown = names.iter().find(|name| !all.contains(name))?;
     eprintln!("{unknown} is not a name here; the names are: {}", all.join(" "));
     Some(ExitCode::from(2))
+}
+
+fn simulate(seeds: &str, events: &str, one: bool) -> ExitCode {
+    let (Ok(seeds), Ok(events)) = (seeds.parse::<u64>(), events.parse::<u64>()) else {
+        eprintln!("seeds and events are whole numbers");
+        return ExitCode::from(2);
+    };
+    report::simulate(if one { seeds } else { 1 }, seeds, events)
 }
 
 fn explore(name: &str, address: &str) -> ExitCode {

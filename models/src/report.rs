@@ -108,6 +108,26 @@ pub fn mutants(names: &[&str]) -> ExitCode {
     verdict(good)
 }
 
+/// Random runs by seed, to the first that breaks a property.
+pub fn simulate(first: u64, last: u64, events: u64) -> ExitCode {
+    let (mut steps, mut cycles) = (0, 0);
+    for seed in first..=last {
+        let run = crate::simulate::run(seed, events);
+        steps += run.steps;
+        cycles += run.cycles;
+        if let Some((property, trail)) = run.broken {
+            println!("seed {seed}: {property} broken at step {}; the last steps:", run.steps);
+            for (now, what) in trail {
+                println!("  t={now:<4} {what}");
+            }
+            println!("again with: downbeat-models replay {seed} {events}");
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("seeds {first} to {last}: {steps} steps, {cycles} generations, no property was broken");
+    ExitCode::SUCCESS
+}
+
 /// Tells the shortest counterexample of a twin.
 pub fn explain(name: &str) -> ExitCode {
     let Some(twin) = TWINS.iter().find(|twin| twin.name == name) else { return ExitCode::from(2) };

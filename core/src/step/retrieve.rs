@@ -156,6 +156,8 @@ impl Agent {
             Verified::Whole => {
                 self.attempt = 0;
                 match cache {
+                    // k may have gone live meanwhile; nothing older takes its place.
+                    Cache::Active if self.is_current() => {}
                     Cache::Active => self.active = Some(target),
                     Cache::Staged => self.staged = Some(target),
                 }
@@ -187,6 +189,10 @@ impl Agent {
         self.refresh_plan(now, false, effects);
         self.keep_house(now, effects);
         let Some(table) = &self.table else { return self.go(now, Step::Reading, effects) };
+        if self.copying {
+            // What comes next is decided when the copy is whole.
+            return self.go(now, Step::Waiting { until: now + self.config.back_off.1 }, effects);
+        }
         // Whether T has passed meanwhile the server says; here it is only asked whether it can have.
         let possibly_due =
             self.clock.possibly_reached(table.activation).is_none_or(|instant| instant.passed(now));
