@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod print;
 mod agent;
 mod demo;
 mod failure;
@@ -54,7 +56,7 @@ enum Manage {
     Unhold(Managed<operate::Unhold>),
 }
 
-/// A command, and the server that it is for.
+// A command, and the server that it is for. (A doc comment here would be every command's help.)
 #[derive(clap::Args, Debug)]
 struct Managed<T: clap::Args> {
     #[command(flatten)]

@@ -14,7 +14,7 @@ const ANSWER_MAX: u64 = 1 << 30;
 /// How long an ordinary request may take; an import of 256 MiB is one of them.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Which server, which farm, and with what right.
+// Which server, which farm, and with what right. (Not a doc comment, see main.rs.)
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
     /// The server's management address

@@ -140,7 +140,11 @@ fn before_the_switch(basis: &Basis<'_>, bounds: &Bounds) -> (Option<Generation>,
         // Every bound ever published for this T, or for the promise before it, stays true: the latest
         // is the best.
         let known = same(basis.guards, published.active, active) && !published.stale;
-        let until = if known && (planned || published.staged.is_none()) { bounds.until.max(published.active_until) } else { bounds.until };
+        let until = if known && (planned || published.staged.is_none()) {
+            bounds.until.max(published.active_until)
+        } else {
+            bounds.until
+        };
         return (Some(active), false, until);
     }
     if planned && basis.guards.on(Guard::NewLineKeepsPlan) {

@@ -90,7 +90,8 @@ pub fn run(seed: u64, events: u64) -> Run {
         world.step(&config, action);
         world.record.restarted.fill(true);
         let fell = ALWAYS.iter().filter(|always| !always.name.starts_with("R1"));
-        let fell = fell.map(|always| (always.name, (always.holds)(&config, &world))).find(|(_, holds)| !holds);
+        let fell =
+            fell.map(|always| (always.name, (always.holds)(&config, &world))).find(|(_, holds)| !holds);
         let fell = fell.map(|(name, _)| name);
         let last = step + 1 == events || step % 256 == 255;
         let fell = fell.or_else(|| (last && !recovers(&config, &world)).then_some("R1 recovers"));
@@ -99,7 +100,11 @@ pub fn run(seed: u64, events: u64) -> Run {
             trail.extend((0..world.hosts.len()).map(|index| {
                 let host = &world.hosts[index];
                 let table = host.agent.table().map(|table| (table.staged.epoch, table.activation));
-                let text = format!("agent {index}: {:?}, table {table:?}, page {:?}", world.local_now(index), host.page);
+                let text = format!(
+                    "agent {index}: {:?}, table {table:?}, page {:?}",
+                    world.local_now(index),
+                    host.page
+                );
                 (world.now, text)
             }));
             let live = world.record.goes_live.iter().rev().take(3);
@@ -116,8 +121,9 @@ fn choose(config: &Configuration, world: &mut World, random: &mut Random, rarity
     (world.faults, world.operations) = if disturbed { (u8::MAX, u8::MAX) } else { (0, 0) };
     let mut actions = world.actions(config);
     if disturbed {
-        let disturbance =
-            |action: &Action| matches!(action, Action::Packet(..) | Action::Agent(..) | Action::Server(..) | Action::Operate(_));
+        let disturbance = |action: &Action| {
+            matches!(action, Action::Packet(..) | Action::Agent(..) | Action::Server(..) | Action::Operate(_))
+        };
         if actions.iter().any(disturbance) {
             actions.retain(disturbance);
         }

@@ -104,7 +104,10 @@ impl fmt::Display for StoreError {
             ),
             Io(what) => write!(f, "reading or writing the database failed ({what}); check the disk"),
             NoFarm(farm) => {
-                write!(f, "there is no farm {farm} here; make it first (downbeat farm), or correct the name")
+                write!(
+                    f,
+                    "there is no farm {farm} here; make it (downbeat serve --farm {farm}), or correct the name"
+                )
             }
             FarmExists(farm) => write!(f, "there is a farm {farm} already; take another name"),
             Settings(error) => error.fmt(f),
