@@ -77,8 +77,8 @@ impl Line {
         self.at(now) <= self.mark.until
     }
 
-    /// The line with a new mark, bent a little later toward the wall clock by at most half of
-    /// `rate` (the other half is for the host's oscillator). To be stored, then used; while it
+    /// The line with a new mark, bent a little later toward the wall clock by at most [`most_slew`]
+    /// of `rate`. To be stored, then used; while it
     /// is being stored the old one stays in force, and both agree up to the new bend. Where
     /// storing took longer than that, the stored one is still the line: [`Line::outlived`] tells.
     #[must_use]
@@ -90,7 +90,7 @@ impl Line {
             // The last bend is not reached yet: only the mark moves.
             return Line { mark, ..*self };
         }
-        let most = (rate.as_ppb() / 2) as i64;
+        let most = most_slew(rate);
         let wanted = (wall - time).as_nanos() / SLEW_OVER; // nanoseconds a second: ppb
         let bend_local = now + BEND_AHEAD;
         Line {
@@ -108,6 +108,15 @@ impl Line {
     pub fn outlived(&self, in_force: &Line, now: LocalTime) -> bool {
         self.bend_local != in_force.bend_local && self.bend_local.passed(now)
     }
+}
+
+/// The most that a line may be slewed, in parts per billion: with an oscillator that is wrong by
+/// half of `rate`, the line as a whole then keeps `rate`. Half of it would be too much by the
+/// product of the two: (1 + ρ/2)² > 1 + ρ.
+fn most_slew(rate: Rate) -> i64 {
+    const BILLION: i64 = 1_000_000_000;
+    let rate = i64::from(rate.as_ppb());
+    rate * BILLION / (2 * BILLION + rate)
 }
 
 /// What is known, at the start of a new line, of how far the old one has come.
@@ -150,7 +159,8 @@ pub fn begin_line(
             } else {
                 Span::ZERO
             };
-            let longest = limits.max_hold + intervals + limits.max_lead;
+            // What a lost grant had to wait for was a hold, or its own lead.
+            let longest = limits.max_hold.max(limits.max_lead) + intervals + limits.max_lead;
             let all_over = now + drift.at_most(longest);
             if guards.on(Guard::RestoreMovesActivation) {
                 (all_over, all_over + limits.max_lead)
@@ -187,19 +197,33 @@ mod tests {
     fn a_line_is_continued_exactly_and_never_stepped() {
         let line = Line::begin(BootId(1), local(100), at(5_000));
         let rate = Rate::from_ppm(100);
-        // The wall clock was stepped an hour ahead: the line bends by 50 ppm, later.
+        // The wall clock was stepped an hour ahead: the line bends by nearly 50 ppm, later.
         let next = line.renewed(local(110), at(5_010 + 3_600), rate);
-        assert_eq!(next.slope_after, 50_000);
+        assert_eq!(next.slope_after, 49_997);
         for secs in 110..115 {
             assert_eq!(next.at(local(secs)), line.at(local(secs)), "both agree up to the bend");
         }
         assert_eq!(next.at(local(115)), at(5_015));
-        assert_eq!(next.at(local(1_115)), at(6_015) + Span::from_millis(50));
+        assert_eq!(next.at(local(1_115)), at(6_015) + Span::from_micros(49_997));
         assert!(next.outlived(&line, local(115)) && !next.outlived(&line, local(114)));
         // A renewal before the bend only moves the mark.
         let again = next.renewed(local(112), at(0), rate);
         assert_eq!((again.bend_local, again.slope_after), (next.bend_local, next.slope_after));
         assert_eq!(again.mark.stored_at, at(5_012));
+    }
+
+    #[test]
+    fn a_slewed_line_keeps_its_rate_on_the_worst_oscillator() {
+        for ppb in [0, 1, 2, 3, 1_000, 100_000, 250_000, 1_000_001, 499_999_999] {
+            // Twice everything, so that half of an odd rate is exact.
+            let (whole, rate) = (1_000_000_000i128, ppb as i128);
+            let fast = |slew| (2 * whole + rate) * (whole + slew) <= 2 * whole * (whole + rate);
+            let slow = |slew| (2 * whole - rate) * (whole - slew) >= 2 * whole * (whole - rate);
+            let slew = most_slew(Rate::from_ppb(ppb)) as i128;
+            assert!(fast(slew) && slow(slew), "{ppb}");
+            assert!(!fast(slew + 1), "{ppb}: no more would do");
+        }
+        assert!(most_slew(Rate::from_ppm(100)) < 50_000);
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub struct Config {
     pub activation: Activation,
     /// ρ: the largest rate error of its clock (default 250 ppm). Too low and the bounds lie.
     pub rate: Rate,
-    /// The step in which its clock is read.
+    /// The step in which its clock is read, and the one in which the server's is read where that is
+    /// more than a nanosecond: nothing else makes up for an `r` that was read too early.
     pub granularity: Span,
     /// First and longest back-off (default 0.1 s and 10 s).
     pub back_off: (Span, Span),

@@ -461,3 +461,30 @@ fn a_hold_keeps_its_h_in_the_table_for_people() {
     let held = hold(&table(), Some(at(1_250)), at(1_010), Guards::ALL).unwrap();
     assert_eq!(held.held, Some(Hold { until: Some(at(1_250)) }));
 }
+
+/// The longest promise that a lost store can have made: the grant comes late, its T is a scheduled
+/// instant just before a slot, and a changed interval puts the first slot of the promise far off.
+#[test]
+fn a_restore_waits_for_the_longest_promise_though_holds_are_short() {
+    use crate::timeline::{OldLine, begin_line};
+    let limits = Limits { max_interval: span(100), max_lead: span(40), max_hold: Span::ZERO };
+    let lead = Settings { lead: span(40), ..settings() };
+    let backup = SyncTable { limits, settings: lead, ..table() };
+    let changed = change_settings(&backup, Settings { interval: span(69), ..lead }).unwrap();
+    let scheduled = Content { due: &[1_199], ..CHANGED };
+    let stopped = 1_061;
+    let granted = ask(&changed, id(1, 1), RequestBody::Lock, stopped, &scheduled).table;
+    let advance = RequestBody::Advance { token: 8, activation: at(1_199) };
+    let lost = ask(&granted, id(1, 2), advance, stopped, &scheduled).table;
+    assert_eq!((lost.activation, lost.next_earliest), (at(1_199), at(1_307)));
+
+    let restored = begin_line(
+        &backup,
+        TimelineId { counter: 2, random: 1 },
+        OldLine::Unknown,
+        at(stopped),
+        crate::time::Rate::ZERO,
+        Guards::ALL,
+    );
+    assert!(restored.activation >= lost.next_earliest, "k goes live again beside the lost k + 1");
+}

@@ -1,0 +1,84 @@
+; S7 after a restore: how long promises can last that the restored store knows nothing of.
+; docs/protocol.md §3, §8, §12; core/src/timeline.rs `begin_line`, `OldLine::Unknown`.
+;
+; The lost server stopped when its line showed X. Nothing is known of its last grants but the farm's
+; limits. Its last grant was at g <= X, made T_k, and with it the promise P_k. `bound` is what T_k had to
+; reach, regular times lie i_old apart up to T_k and i_new after it (an interval may change there).
+; The rest, how long a span of the old line can last on the new one, is in timelines.smt2.
+
+(declare-const max_hold Real)
+(declare-const max_lead Real)
+(declare-const max_interval Real)
+(declare-const X Real)
+(declare-const g Real)
+(declare-const lead_old Real)
+(declare-const lead_new Real)
+(declare-const i_old Real)
+(declare-const i_new Real)
+(declare-const promise Real)  ; next_earliest at the grant
+(declare-const slot Real)     ; the first regular time at or after the bound
+(declare-const T Real)
+(declare-const P Real)
+(declare-const H Real)        ; a hold announced after k was staged, or X
+(define-fun larger ((x Real) (y Real)) Real (ite (>= x y) x y))
+(define-fun settings_ok () Bool
+  (and (<= 0.0 max_hold) (< 0.0 lead_old) (< lead_old i_old) (< 0.0 lead_new) (< lead_new i_new)
+       (<= lead_old max_lead) (<= lead_new max_lead) (<= i_old max_interval) (<= i_new max_interval)))
+; The promise at the grant was raised to a hold's H or by a renewal (both before X), or it is what was
+; found when k - 1 was staged: then it is at most the first regular time at or after g + lead.
+(define-fun promise_ok ((hold Real)) Bool
+  (or (<= promise (+ X hold)) (<= promise (+ X lead_old)) (< promise (+ g lead_old i_old))))
+(define-fun slot_ok () Bool
+  (or (and (<= promise (+ g lead_old)) (< slot (+ g lead_old i_old)))
+      (and (> promise (+ g lead_old)) (< slot (+ promise i_old)))))
+; Where the promise is that of the staging, it lies in the series itself: the slot is that regular time.
+(define-fun series_ok ((hold Real)) Bool
+  (or (<= promise (+ X hold)) (<= promise (+ X lead_old)) (< slot (+ g lead_old i_old))))
+(define-fun cycle ((hold Real)) Bool
+  (and (<= g X) settings_ok (promise_ok hold) slot_ok (series_ok hold)
+       (<= (larger promise (+ g lead_old)) T) (<= T slot)
+       (<= (+ T lead_new) P) (or (< P (+ T lead_new i_new)) (= P H))
+       (<= H (+ X hold))))
+(define-fun waited ((hold Real)) Real (+ X hold (* 2.0 max_interval) max_lead))
+
+(push)
+(assert (and (cycle max_hold) (> T (+ X max_lead)) (> P (+ T lead_new)) (> max_hold 0.0)))
+(echo "alone: a promise far ahead")
+(check-sat)
+(pop)
+(push)
+(assert (cycle max_hold))
+(assert (> P (waited (larger max_hold max_lead))))
+(echo "proof: no promise lasts beyond max(max_hold, max_lead) + 2 max_interval + max_lead")
+(check-sat)
+(pop)
+(push)
+(assert (cycle max_hold))
+(assert (> P (waited max_hold)))
+(echo "weak: max_hold alone, as it was first written down, where max_hold < max_lead")
+(check-sat)
+(pop)
+(push)
+(assert (and (cycle max_hold) (>= max_hold max_lead)))
+(assert (> P (+ X max_hold max_interval max_lead)))
+(echo "weak: one interval in place of two")
+(check-sat)
+(pop)
+(push)
+(assert (and (cycle max_hold) (>= max_hold max_lead)))
+(assert (> P (+ X max_hold (* 2.0 max_interval))))
+(echo "weak: without max_lead")
+(check-sat)
+(pop)
+(push)
+(assert (and (cycle max_hold) (>= max_hold max_lead)))
+(assert (> P (+ X max_hold)))
+(echo "weak: a wait for a hold's end only")
+(check-sat)
+(pop)
+(push)
+(assert (and (>= max_hold max_lead) (cycle (* 2.0 max_hold)) (> max_hold 0.0)))
+(assert (> P (waited max_hold)))
+(echo "weak: holds announced further ahead than max_hold")
+(check-sat)
+(pop)
