@@ -100,7 +100,7 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
         _ => from,
     };
     match basis.mode {
-        Mode::Strict => SwitchPlan { active_until: old_until, staged_from: earlier(bounds.from), ..plan },
+        Mode::Strict => SwitchPlan { staged_from: earlier(bounds.from), ..plan },
         Mode::Prompt => {
             let from = earlier(prompt_switch(basis, bounds));
             let until = limit_of_first(basis).map_or(from, |limit| from.min(limit));
@@ -221,11 +221,7 @@ fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
         let staged_until = published.staged_until.max(bounds.promise);
         return unbroken.then_some(SwitchPlan { staged_until, ..*published });
     }
-    let is_live = published.staged.is_none() && same(basis.guards, published.active, staged);
-    if is_live
-        && !published.stale
-        && (bounds.from <= published.active_until || !basis.guards.on(Guard::RestoreGap))
-    {
+    if went_live(basis) && (bounds.from <= published.active_until || !basis.guards.on(Guard::RestoreGap)) {
         return Some(SwitchPlan { active_until: published.active_until.max(bounds.promise), ..*published });
     }
     if basis.table.active.is_some_and(|active| same(basis.guards, basis.active, active)) {
@@ -250,3 +246,6 @@ fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;
