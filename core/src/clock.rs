@@ -242,4 +242,32 @@ mod tests {
             assert!(clock.earliest(from).unwrap() >= server(at), "{at}");
         }
     }
+
+    #[test]
+    fn an_exchange_that_took_no_time_by_the_local_clock_is_a_sample() {
+        let mut clock = enclosure();
+        assert!(!clock.is_known());
+        assert_eq!(clock.sample(exchange(100, 1_000, 1_000, 100)), Sampled::First);
+        assert!(clock.is_known());
+        assert_eq!(
+            (clock.earliest(local(100)), clock.latest(local(100))),
+            (Some(server(1_000)), Some(server(1_000)))
+        );
+        clock.clear();
+        assert!(!clock.is_known() && clock.midpoint(local(100)).is_none());
+    }
+
+    #[test]
+    fn the_step_in_which_the_clock_is_read_widens_both_ends_and_half_the_width_is_rounded_up() {
+        let mut clock = Enclosure::new(Rate::ZERO, Rate::ZERO, Span::from_nanos(40), Guards::ALL);
+        let _ = clock.sample(exchange(0, 1_000, 1_000, 11));
+        assert_eq!(
+            (clock.latest(local(11)), clock.earliest(local(11))),
+            (Some(server(1_051)), Some(server(960)))
+        );
+        assert_eq!(clock.epsilon(local(11)), Some(Span::from_nanos(46)), "of 91");
+        assert_eq!(clock.midpoint(local(11)), Some(server(1_005)));
+        assert_eq!(clock.possibly_reached(server(1_100)), Some(local(60)));
+        assert_eq!(clock.certainly_reached(server(1_100)), Some(local(151)));
+    }
 }

@@ -178,5 +178,6 @@ mod tests {
         assert_eq!(earliest_live(&locked, &Nothing, secs(1_101)), Some(secs(1_201)));
         let held = hold(&table, None, secs(1_101), Guards::ALL).unwrap();
         assert_eq!(earliest_live(&held, &Nothing, secs(1_101)), None);
+        assert_eq!(safe_until(&table), secs(1_200));
     }
 }

@@ -106,11 +106,6 @@ impl SwitchPlan {
         }
     }
 
-    /// Whether a switch is still to come at `now`.
-    pub fn is_pending(&self, now: LocalTime) -> bool {
-        self.staged.is_some() && !self.staged_from.passed(now)
-    }
-
     /// The same decision rule, whatever number the plan was published under.
     pub fn same_but_serial(&self, other: &SwitchPlan) -> bool {
         SwitchPlan { serial: 0, ..*self } == SwitchPlan { serial: 0, ..*other }
@@ -210,5 +205,26 @@ mod tests {
         let copying = SwitchPlan { activation: Activation::Copy, ..plan(Mode::Prompt) };
         assert_eq!(serving(&copying, at(14)), Serving::Hold);
         assert_eq!(serving(&copying, at(99)), Serving::Hold);
+    }
+
+    #[test]
+    fn what_is_served_has_a_generation_and_stale_is_not_current() {
+        for (serving, generation, current) in [
+            (Serving::Active(OLD), Some(OLD), Some(OLD)),
+            (Serving::Staged(NEW), Some(NEW), Some(NEW)),
+            (Serving::Stale(OLD), Some(OLD), None),
+            (Serving::Hold, None, None),
+            (Serving::Fenced, None, None),
+        ] {
+            assert_eq!((serving.generation(), serving.current()), (generation, current));
+        }
+    }
+
+    #[test]
+    fn plans_that_differ_in_their_number_alone_are_one_rule() {
+        let plan = plan(Mode::Strict);
+        assert!(plan.same_but_serial(&SwitchPlan { serial: 9, ..plan }));
+        assert!(!plan.same_but_serial(&SwitchPlan { staged_from: at(13), ..plan }));
+        assert!(!plan.same_but_serial(&SwitchPlan { serial: 0, active: None, ..plan }));
     }
 }

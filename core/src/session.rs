@@ -112,7 +112,12 @@ mod tests {
         let mut session = Session::new();
         assert_eq!(session.on_request(&request(1, 1, RequestBody::Read)), Err(ErrorCode::HelloFirst));
         assert_eq!(session.on_hello(&hello(1), Err(ErrorCode::NoFarm)).err(), Some(ErrorCode::NoFarm));
+        assert_eq!(session.peer(), None);
         assert!(session.on_hello(&hello(1), Ok(Access::Lock)).is_ok());
+        assert_eq!(
+            session.peer().map(|peer| (peer.agent, peer.access)),
+            Some((AgentId([7; 16]), Access::Lock))
+        );
         assert_eq!(session.on_request(&request(1, 1, RequestBody::Read)).map(|id| id.number), Ok(1));
         assert_eq!(session.on_request(&request(2, 1, RequestBody::Read)), Err(ErrorCode::HelloFirst));
         assert_eq!(session.on_request(&request(1, 0, RequestBody::Read)), Err(ErrorCode::HelloFirst));

@@ -227,4 +227,33 @@ mod tests {
         let negative = Settings { stagger: Span::from_nanos(-1), ..base };
         assert_eq!(negative.check(&limits), Err(SettingsError::NotPositive { setting: "stagger" }));
     }
+
+    #[test]
+    fn each_relation_is_exact_at_its_border() {
+        let span = Span::from_nanos;
+        let limits = Limits { max_interval: span(1_000), max_lead: span(50), max_hold: span(9) };
+        let base = Settings {
+            interval: span(71),
+            lead: span(50),
+            lease: span(8),
+            round_trip: span(4),
+            retrieve: span(30),
+            stagger: span(8),
+            early_limit: Span::ZERO,
+            sample_window: Span::ZERO,
+        };
+        assert_eq!(base.check(&limits), Ok(()), "lead = lease + round trip + stagger + retrieve = its limit");
+        let lead = Settings { lead: span(49), ..base };
+        assert_eq!(lead.check(&limits), Err(SettingsError::LeadTooShort { least: span(50) }));
+        let lead = Settings { lead: span(51), interval: span(80), ..base };
+        assert_eq!(lead.check(&limits), Err(SettingsError::LeadTooLong { most: span(50) }));
+        let lead = Settings { lead: span(500), interval: span(999), ..base };
+        assert_eq!(lead.check(&limits), Err(SettingsError::LeadTooLong { most: span(50) }));
+        let interval = Settings { interval: span(70), ..base };
+        assert_eq!(interval.check(&limits), Err(SettingsError::IntervalTooShort { least: span(71) }));
+        let none = Settings { round_trip: Span::ZERO, retrieve: Span::ZERO, stagger: Span::ZERO, ..base };
+        assert_eq!(none.check(&limits), Ok(()), "nothing at all is a span that may be expected");
+        let lease = Settings { lease: Span::ZERO, ..base };
+        assert_eq!(lease.check(&limits), Err(SettingsError::NotPositive { setting: "lease" }));
+    }
 }

@@ -211,16 +211,11 @@ impl Drift {
 }
 
 /// `span · numerator / denominator`, rounded toward the future, saturating. The one place that
-/// rounds up. A zero denominator gives the end of the range on the span's side.
+/// rounds up. A zero denominator is a clock that may stand still, and comes with no negative span:
+/// whatever takes time is never sure to be reached.
 const fn scale_up(span: Span, numerator: i128, denominator: i128) -> Span {
     if denominator == 0 {
-        return if span.0 > 0 {
-            Span(i64::MAX)
-        } else if span.0 < 0 {
-            Span(i64::MIN)
-        } else {
-            Span(0)
-        };
+        return if span.0 > 0 { Span::MAX } else { Span::ZERO };
     }
     let product = span.0 as i128 * numerator;
     let floor = product.div_euclid(denominator);
@@ -228,16 +223,11 @@ const fn scale_up(span: Span, numerator: i128, denominator: i128) -> Span {
 }
 
 /// `span · numerator / denominator`, rounded toward the past, saturating. The one place that
-/// rounds down.
+/// rounds down. A zero denominator comes with a negative span only: a clock that may stand still
+/// shows the same for any time before.
 const fn scale_down(span: Span, numerator: i128, denominator: i128) -> Span {
     if denominator == 0 {
-        return if span.0 > 0 {
-            Span(i64::MAX)
-        } else if span.0 < 0 {
-            Span(i64::MIN)
-        } else {
-            Span(0)
-        };
+        return Span::MIN;
     }
     clamp((span.0 as i128 * numerator).div_euclid(denominator))
 }
@@ -310,5 +300,42 @@ mod tests {
             // One more nanosecond and it would no longer be sure.
             assert!(drift.at_most(drift.surely_within(span) + Span(1)) > span || nanos == 0);
         }
+    }
+
+    #[test]
+    fn spans_saturate_and_are_divided_by_one_part_at_least() {
+        let span = Span::from_nanos;
+        assert_eq!((span(7).times(3), span(-7).times(2)), (span(21), span(-14)));
+        assert_eq!((Span::MAX.times(2), Span::MAX.times(-2)), (Span::MAX, Span::MIN));
+        assert_eq!((span(7).part(2), span(-7).part(2), span(7).part(1)), (span(3), span(-3), span(7)));
+        assert_eq!((span(7).part(0), span(7).part(-2)), (span(7), span(7)));
+        assert_eq!(
+            (span(7).or_zero(), span(-7).or_zero(), Span::ZERO.or_zero()),
+            (span(7), Span::ZERO, Span::ZERO)
+        );
+        assert_eq!((Span::from_micros(2), Span::from_millis(2)), (span(2_000), span(2_000_000)));
+        assert_eq!((Span::from_secs(2), Span::from_secs(i64::MAX)), (span(2_000_000_000), Span::MAX));
+    }
+
+    #[test]
+    fn a_clock_that_may_lose_half_of_its_time_is_taken_as_one_that_may_just_not() {
+        assert_eq!(Rate::from_ppb(499_999_999).as_ppb(), 499_999_999);
+        assert_eq!(Rate::from_ppb(500_000_000).as_ppb(), 499_999_999);
+        assert_eq!(Rate::from_ppm(250).as_ppb(), 250_000);
+    }
+
+    #[test]
+    fn against_a_clock_that_may_stand_still_nothing_is_sure() {
+        let worst = Rate::from_ppb(u32::MAX);
+        let drift = Drift::between(worst, worst);
+        assert!(drift.as_ppb() > 1_000_000_000);
+        let span = Span::from_nanos;
+        assert_eq!(drift.at_least(span(1_000)), Span::ZERO);
+        assert_eq!(drift.at_most(span(-1_000)), Span::ZERO);
+        assert_eq!(drift.surely_reached(span(1)), Span::MAX);
+        assert_eq!(drift.surely_reached(Span::ZERO), Span::ZERO);
+        assert_eq!(drift.surely_within(span(-1)), Span::MIN);
+        assert_eq!(drift.surely_within(Span::ZERO), Span::ZERO);
+        assert_eq!(drift.at_least(Span::MIN), Span::MIN, "cut to what can be expressed");
     }
 }

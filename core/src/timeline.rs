@@ -84,7 +84,6 @@ impl Line {
     #[must_use]
     pub fn renewed(&self, now: LocalTime, wall: ServerTime, rate: Rate) -> Line {
         let time = self.at(now);
-        let slope = if now < self.bend_local { self.slope_before } else { self.slope_after };
         let mark = Mark { until: time + MARK_AHEAD, stored_at: time };
         if now < self.bend_local {
             // The last bend is not reached yet: only the mark moves.
@@ -97,7 +96,7 @@ impl Line {
             boot: self.boot,
             bend_local,
             bend: self.at(bend_local),
-            slope_before: slope,
+            slope_before: self.slope_after,
             slope_after: wanted.clamp(-most, most) as i32,
             mark,
         }
@@ -185,6 +184,9 @@ pub fn begin_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{Digest, Name, RequestId};
+    use crate::settings::{Limits, Settings};
+    use crate::table::Lock;
 
     fn local(secs: i64) -> LocalTime {
         LocalTime::from_nanos(secs * 1_000_000_000)
@@ -246,5 +248,127 @@ mod tests {
                 line = line.renewed(now, wall, Rate::from_ppm(100));
             }
         }
+    }
+
+    #[test]
+    fn a_line_bends_as_far_as_the_wall_clock_is_away_and_either_way() {
+        let line = Line::begin(BootId(1), local(100), at(5_000));
+        let rate = Rate::from_ppm(100);
+        let toward = |millis: i64| {
+            let wall = at(5_010) + Span::from_millis(millis);
+            line.renewed(local(110), wall, rate).slope_after
+        };
+        // Over a minute: 1.2 ms are 20 ppm.
+        assert_eq!(toward(0), 0);
+        assert_eq!(toward(1) * 60 / 1_000_000, 0);
+        assert_eq!((toward(3), toward(-3)), (49_997, -49_997));
+        assert_eq!(line.renewed(local(110), at(5_010) + Span::from_micros(1_200), rate).slope_after, 20_000);
+        assert_eq!((toward(3_600_000), toward(-3_600_000)), (49_997, -49_997), "nearly half of the rate at most");
+    }
+
+    #[test]
+    fn a_renewal_moves_the_mark_and_from_the_bend_on_bends_again() {
+        let line = Line::begin(BootId(1), local(100), at(5_000));
+        let rate = Rate::from_ppm(100);
+        let bent = line.renewed(local(110), at(9_000), rate);
+        assert_eq!(bent.mark, Mark { until: at(5_040), stored_at: at(5_010) });
+        let before = bent.renewed(local(114), at(0), rate);
+        assert_eq!(before, Line { mark: Mark { until: at(5_044), stored_at: at(5_014) }, ..bent });
+        let at_it = bent.renewed(local(115), at(0), rate);
+        assert_eq!((at_it.bend_local, at_it.slope_before, at_it.slope_after), (local(120), 49_997, -49_997));
+    }
+
+    // The table of a new line
+
+    fn held_table() -> SyncTable {
+        let limits = Limits {
+            max_interval: Span::from_secs(1_000),
+            max_lead: Span::from_secs(100),
+            max_hold: Span::from_secs(7_000),
+        };
+        let name = Name::new("f").unwrap();
+        let settings = Settings::default();
+        let new = SyncTable::new_farm(
+            name,
+            TimelineId::default(),
+            Digest::default(),
+            settings,
+            limits,
+            None,
+            at(0),
+        );
+        let lock = Lock {
+            holder: RequestId::default(),
+            token: 3,
+            granted_at: at(1_000),
+            expires: at(1_005),
+            due: None,
+            next: at(1_200),
+        };
+        SyncTable {
+            active: Some(Default::default()),
+            activation: at(1_000),
+            next_earliest: at(1_200),
+            held: Some(Hold { until: Some(at(1_100)) }),
+            lock: Some(lock),
+            last_token: 3,
+            ..new.unwrap()
+        }
+    }
+    const NEXT: TimelineId = TimelineId { counter: 1, random: 7 };
+
+    #[test]
+    fn a_new_line_waits_until_the_old_promise_has_certainly_passed() {
+        let table = held_table();
+        let mark = Mark { until: at(930), stored_at: at(900) };
+        let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(50), Rate::ZERO, Guards::ALL);
+        let promise = at(350);
+        let expected = SyncTable {
+            timeline: NEXT,
+            active: None,
+            activation: at(150),
+            next_earliest: promise,
+            landing: Some(promise),
+            held: Some(Hold { until: Some(promise) }),
+            lock: None,
+            ..table.clone()
+        };
+        assert_eq!(new, expected);
+        // A promise that is over leaves the lead: the agents have to arm again.
+        let late = Mark { until: at(1_330), stored_at: at(1_300) };
+        let new = begin_line(&table, NEXT, OldLine::MarkStored(late), at(50), Rate::ZERO, Guards::ALL);
+        assert_eq!((new.activation, new.next_earliest), (at(50), at(110)));
+        // Both lines may be wrong by the rate.
+        let rate = Rate::from_ppb(100_000_000);
+        let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(50), rate, Guards::ALL);
+        assert!(new.activation - at(50) > Span::from_secs(122));
+        let twin = Guards::ALL.without(Guard::NewLineWaits);
+        let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(50), Rate::ZERO, twin);
+        assert_eq!((new.activation, new.next_earliest), (at(1_000), at(1_200)), "the twin keeps both");
+        let twin = Guards::ALL.without(Guard::MarkStoredInstant);
+        let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(50), Rate::ZERO, twin);
+        assert_eq!(new.activation, at(120), "the twin counts from the mark itself");
+        let twin = Guards::ALL.without(Guard::NewLineNamesNoActive);
+        let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(50), Rate::ZERO, twin);
+        assert_eq!(new.active, table.active);
+    }
+
+    #[test]
+    fn a_restore_waits_as_long_as_the_limits_allow_the_old_line_to_have_promised() {
+        let table = held_table();
+        let begin = |guards| begin_line(&table, NEXT, OldLine::Unknown, at(50), Rate::ZERO, guards);
+        // The longest hold, two intervals and a lead: 7000 + 2·1000 + 100 s.
+        let new = begin(Guards::ALL);
+        assert_eq!((new.activation, new.next_earliest), (at(9_150), at(9_250)));
+        let twin = begin(Guards::ALL.without(Guard::RestoreWaitsIntervals));
+        assert_eq!((twin.activation, twin.next_earliest), (at(7_150), at(7_250)));
+        let twin = begin(Guards::ALL.without(Guard::RestoreMovesActivation));
+        assert_eq!((twin.activation, twin.next_earliest), (at(50), at(9_250)));
+    }
+
+    #[test]
+    fn a_restore_that_is_vouched_for_waits_for_the_lead_only() {
+        let new = begin_line(&held_table(), NEXT, OldLine::Vouched, at(50), Rate::ZERO, Guards::ALL);
+        assert_eq!((new.activation, new.next_earliest), (at(50), at(110)));
     }
 }

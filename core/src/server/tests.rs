@@ -369,6 +369,8 @@ fn each_check_of_the_advance_has_a_twin_that_lets_it_through() {
         let without = Guards::ALL.without(guard);
         let twin = transition::<u16>(&locked(), id(1, 2), &body, at(now), &CHANGED, without).unwrap();
         assert_eq!(twin.effect, Effect::Promote, "{guard:?}");
+        let RequestBody::Advance { activation, .. } = body else { panic!("{body:?}") };
+        assert_eq!(twin.table.activation, activation, "{guard:?}: what was asked for");
     }
 }
 
@@ -487,4 +489,11 @@ fn a_restore_waits_for_the_longest_promise_though_holds_are_short() {
         Guards::ALL,
     );
     assert!(restored.activation >= lost.next_earliest, "k goes live again beside the lost k + 1");
+}
+
+#[test]
+fn a_promise_is_renewed_from_a_quarter_of_the_lead_behind() {
+    // The lead is 20: at 1085 the promise would be 5 later.
+    assert_unchanged(&ask(&table(), id(1, 1), RequestBody::Read, 1_084, &CHANGED), &table());
+    assert_eq!(ask(&table(), id(1, 1), RequestBody::Read, 1_085, &CHANGED).table.next_earliest, at(1_105));
 }

@@ -98,3 +98,26 @@ fn at_the_ends_of_time_nothing_overflows() {
     let table = SyncTable { next_earliest: ServerTime::MIN, grid: ServerTime::MAX, ..table };
     assert!(next_activation(&table, None, ServerTime::MIN) >= ServerTime::MIN);
 }
+
+#[test]
+fn the_bound_of_the_next_activation_leaves_the_promise_and_the_lead() {
+    let table = SyncTable { next_earliest: at(1_200), ..table() };
+    assert_eq!((table.next_bound(at(1_100)), table.next_bound(at(1_190))), (at(1_200), at(1_210)));
+}
+
+#[test]
+fn a_changed_interval_counts_from_the_last_regular_time_of_any_grid() {
+    let slower = Settings { interval: span(1_000), ..settings() };
+    let table = SyncTable { grid: at(37), pending: Some(slower), ..table() };
+    assert_eq!(table.advanced(&lock(1_250), Digest([2; 32]), |_| None, Guards::ALL).grid, at(1_237));
+    assert_eq!(table.advanced(&lock(1_237), Digest([2; 32]), |_| None, Guards::ALL).grid, at(1_237));
+}
+
+#[test]
+fn a_promise_leaves_the_lead_and_the_twin_s_does_not() {
+    let table = SyncTable { next_earliest: at(1_100), ..table() };
+    let due = |_| Some(at(1_270));
+    assert_eq!(table.advanced(&lock(1_250), Digest([2; 32]), due, Guards::ALL).next_earliest, at(1_270));
+    let twin = Guards::ALL.without(Guard::PromiseCoversLead);
+    assert_eq!(table.advanced(&lock(1_250), Digest([2; 32]), due, twin).next_earliest, at(1_251));
+}
