@@ -193,3 +193,37 @@ fn a_clock_within_its_rate_never_breaks() {
         farm.assert_current("a clock at its limit");
     }
 }
+
+#[test]
+fn an_old_promise_is_kept_to_its_end_and_the_end_is_noticed_with_no_server_in_reach() {
+    for mode in [Mode::Prompt, Mode::Strict] {
+        // Held, so that k is live and nothing newer is staged.
+        let mut farm = Farm::armed(mode);
+        farm.host().honest = false;
+        let now = farm.server_now();
+        farm.table =
+            crate::operator::hold(&farm.table, Some(now + Span::from_secs(20)), now, Guards::ALL).unwrap();
+        farm.drive(9 * SEC);
+        let served = farm.table.staged;
+        let end = farm.as_true(farm.plan().active_until);
+        assert_eq!(farm.looks(0), Serving::Active(served));
+        // A new line with other content, whose T comes before the old promise's end.
+        farm.disconnect(0);
+        farm.new_line(OldLine::Unknown, 0);
+        farm.table.staged.digest = digest(9);
+        farm.table.activation = farm.server_now() + Span::from_secs(5);
+        farm.table.next_earliest = farm.server_now() + Span::from_secs(60);
+        let t = farm.activation();
+        assert!(t + 3 * SEC < end);
+        farm.connect(0);
+        farm.drive(2 * SEC);
+        assert_eq!(farm.looks(0), Serving::Active(served), "{mode:?}: what was promised");
+        farm.disconnect(0);
+        // Prompt goes over at the end of the old promise, strict at the new T.
+        let new = if mode == Mode::Prompt { end } else { t };
+        farm.drive(new - farm.now - 50 * MS);
+        assert_eq!(farm.looks(0), Serving::Active(served), "{mode:?}");
+        farm.drive(100 * MS);
+        assert_eq!(farm.looks(0).current(), Some(farm.table.staged), "{mode:?}");
+    }
+}

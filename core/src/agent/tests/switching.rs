@@ -194,3 +194,27 @@ fn a_wake_at_any_time_does_no_harm() {
     }
     assert!(extra > 50);
 }
+
+#[test]
+fn samples_are_as_many_as_are_set_and_a_whole_step_is_left_after_the_last() {
+    let mut farm = Farm::new();
+    farm.add(Config { samples: 4, ..config(Mode::Prompt) });
+    farm.host().latency = (MS, MS);
+    farm.drive(33 * SEC);
+    let until = farm.as_true(farm.hosts[0].agent.clock().possibly_reached(farm.table.activation).unwrap());
+    let armed = farm.now;
+    farm.drive(until - farm.now - 9 * MS);
+    let samples: Vec<i64> = farm.host().sent.iter().map(|(at, _)| *at).filter(|at| *at > armed).collect();
+    assert_eq!(samples.len(), 4, "{samples:?}");
+    for pair in samples.windows(2) {
+        assert!((pair[1] - pair[0]).abs_diff(10 * MS) < 10_000, "a fifth of the window: {samples:?}");
+    }
+    // The window begins 50 ms before; this agent's own delay in it is less than a step.
+    let delay = samples[0] - (until - 50 * MS);
+    assert!((-100_000..10 * MS).contains(&delay), "{delay}");
+    // Whatever wakes it now, there are no more.
+    farm.input(0, Agent::wake);
+    farm.drive(7 * MS);
+    farm.input(0, Agent::wake);
+    assert_eq!(farm.host().sent_since(armed).len(), 4);
+}
