@@ -263,7 +263,11 @@ mod tests {
         assert_eq!(toward(1) * 60 / 1_000_000, 0);
         assert_eq!((toward(3), toward(-3)), (49_997, -49_997));
         assert_eq!(line.renewed(local(110), at(5_010) + Span::from_micros(1_200), rate).slope_after, 20_000);
-        assert_eq!((toward(3_600_000), toward(-3_600_000)), (49_997, -49_997), "nearly half of the rate at most");
+        assert_eq!(
+            (toward(3_600_000), toward(-3_600_000)),
+            (49_997, -49_997),
+            "nearly half of the rate at most"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! has the tests of one part of PROTOCOL §5 to §8; here is the cycle itself, in the order of Fig. 5
 //! and Fig. 6.
 
+mod answers;
 mod asking;
 mod faults;
 mod harness;
