@@ -123,7 +123,9 @@ impl Agent {
                 .unwrap_or_else(|| SwitchPlan::nothing(start.boot, config.mode, config.activation)),
             carried: page.is_some(),
             // A page from which nothing is served as current was not joined yet either.
-            first: if page.is_some_and(|page| serving(&page, start.now).current().is_some()) {
+            first: if page.is_some_and(|page| {
+                serving(&page, start.now).current().is_some() || !config.guards.on(Guard::PageServesCurrent)
+            }) {
                 First::TookOver
             } else {
                 First::Unknown

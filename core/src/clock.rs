@@ -173,7 +173,13 @@ impl Enclosure {
         }
         // The last local instant at which the bound is still short of it, and one more.
         let tick = Span::from_nanos(1);
-        Some(match self.drift.surely_within(instant - upper.server - tick) - self.granularity {
+        let short = instant - upper.server - tick;
+        let within = if self.guards.on(Guard::RoundsOutward) {
+            self.drift.surely_within(short)
+        } else {
+            self.drift.rounded_inward(short)
+        };
+        Some(match within - self.granularity {
             Span::MIN => LocalTime::MIN,
             within => upper.local + (within + tick),
         })

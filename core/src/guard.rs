@@ -78,6 +78,25 @@ pub enum Guard {
     /// An echo lies between the first sending of its request and now (§4): a second net behind the
     /// matching of ids.
     EchoInRange,
+    /// A strict switch is made when T has certainly passed: by the lower end of the enclosure (§6).
+    SwitchWhenCertain,
+    /// Active ends when T can have passed: by the upper end of the enclosure (§6).
+    ActiveUntilPossible,
+    /// What is live ends when its promise can be over: by the upper end of the enclosure (§6).
+    PromiseUntilPossible,
+    /// A hold's H never lowers the promise (§3 hold).
+    HoldOnlyRaises,
+    /// A prompt agent's estimate is the middle of the two bounds, not one of them (§5, §6).
+    MiddleOfBounds,
+    /// The first epoch's limit is where T − early_limit can have passed (§5).
+    FirstLimitPossible,
+    /// A page that is taken over counts as joined only if it serves something current (§5, §12 c).
+    PageServesCurrent,
+    /// A generation in the active cache has gone live on this line only if readers are served it as live
+    /// (§8).
+    WentLive,
+    /// The local instant before which T can't have passed is rounded toward the past (§2).
+    RoundsOutward,
 }
 
 impl Guard {
@@ -116,6 +135,15 @@ impl Guard {
         Guard::AdvanceIdempotent,
         Guard::ServerTimeDecides,
         Guard::EchoInRange,
+        Guard::SwitchWhenCertain,
+        Guard::ActiveUntilPossible,
+        Guard::PromiseUntilPossible,
+        Guard::HoldOnlyRaises,
+        Guard::MiddleOfBounds,
+        Guard::FirstLimitPossible,
+        Guard::PageServesCurrent,
+        Guard::WentLive,
+        Guard::RoundsOutward,
     ];
 }
 

@@ -48,7 +48,8 @@ pub fn hold(
         if until > most {
             return Err(HoldError::TooLong { most });
         }
-        table.next_earliest = table.next_earliest.max(until);
+        table.next_earliest =
+            if guards.on(Guard::HoldOnlyRaises) { table.next_earliest.max(until) } else { until };
     }
     if guards.on(Guard::HoldClearsLock) {
         table.lock = None;

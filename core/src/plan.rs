@@ -46,6 +46,27 @@ struct Bounds {
     promise: LocalTime,
 }
 
+/// The bounds by the ends of the enclosure; each from the wrong one, where a broken twin says so.
+fn bounds(basis: &Basis<'_>) -> Option<Bounds> {
+    let (table, clock, guards) = (basis.table, basis.clock, basis.guards);
+    let possibly = |instant, guard| {
+        if guards.on(guard) { clock.possibly_reached(instant) } else { clock.certainly_reached(instant) }
+    };
+    Some(Bounds {
+        until: possibly(table.activation, Guard::ActiveUntilPossible)?,
+        from: if guards.on(Guard::SwitchWhenCertain) {
+            clock.certainly_reached(table.activation)?
+        } else {
+            clock.possibly_reached(table.activation)?
+        },
+        promise: if guards.on(Guard::Promise) {
+            possibly(table.next_earliest, Guard::PromiseUntilPossible)?
+        } else {
+            LocalTime::MAX
+        },
+    })
+}
+
 /// Whether two names of a generation mean the same one: number and digest.
 pub(crate) fn same(guards: Guards, left: Option<Generation>, right: Generation) -> bool {
     left.is_some_and(|left| {
@@ -55,16 +76,7 @@ pub(crate) fn same(guards: Guards, left: Option<Generation>, right: Generation) 
 
 /// The plan that follows from the basis; `None` where what is published stands.
 pub(crate) fn make(basis: &Basis<'_>) -> Option<SwitchPlan> {
-    let table = basis.table;
-    let bounds = Bounds {
-        until: basis.clock.possibly_reached(table.activation)?,
-        from: basis.clock.certainly_reached(table.activation)?,
-        promise: if basis.guards.on(Guard::Promise) {
-            basis.clock.possibly_reached(table.next_earliest)?
-        } else {
-            LocalTime::MAX
-        },
-    };
+    let bounds = bounds(basis)?;
     if basis.carried && basis.guards.on(Guard::NewLineKeepsPlan) {
         return carried_over(basis, &bounds);
     }
@@ -177,7 +189,7 @@ fn prompt_switch(basis: &Basis<'_>, bounds: &Bounds) -> LocalTime {
         return bounds.from;
     }
     let half = (bounds.from - bounds.until).part(2);
-    let middle = bounds.until + half;
+    let middle = if basis.guards.on(Guard::MiddleOfBounds) { bounds.until + half } else { bounds.until };
     if !basis.guards.on(Guard::EarlyLimit) {
         return middle;
     }
@@ -192,7 +204,12 @@ fn limit_of_first(basis: &Basis<'_>) -> Option<LocalTime> {
     if !basis.first {
         return None;
     }
-    let limit = basis.clock.possibly_reached(basis.table.activation - basis.table.settings.early_limit)?;
+    let begin = basis.table.activation - basis.table.settings.early_limit;
+    let limit = if basis.guards.on(Guard::FirstLimitPossible) {
+        basis.clock.possibly_reached(begin)?
+    } else {
+        basis.clock.certainly_reached(begin)?
+    };
     if basis.guards.on(Guard::EarlyLimitInPlan) {
         return Some(limit);
     }
@@ -205,6 +222,9 @@ fn limit_of_first(basis: &Basis<'_>) -> Option<LocalTime> {
 /// the old one, and goes live again.
 fn went_live(basis: &Basis<'_>) -> bool {
     let published = basis.published;
+    if !basis.guards.on(Guard::WentLive) {
+        return true;
+    }
     published.staged.is_none() && !published.stale && same(basis.guards, published.active, basis.table.staged)
 }
 

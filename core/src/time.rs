@@ -203,6 +203,10 @@ impl Drift {
     pub const fn surely_within(self, span: Span) -> Span {
         scale_down(span, BILLION, if span.0 >= 0 { self.fast() } else { self.slow() })
     }
+    /// The same rounded up, which is too long: a broken twin (`Guard::RoundsOutward`).
+    pub(crate) const fn rounded_inward(self, span: Span) -> Span {
+        scale_up(span, BILLION, if span.0 >= 0 { self.fast() } else { self.slow() })
+    }
     /// The shortest local span in which the other clock is sure to advance by at least `span`
     /// (the inverse of [`Drift::at_least`]), rounded up.
     pub const fn surely_reached(self, span: Span) -> Span {

@@ -118,6 +118,40 @@ pub enum Twist {
     LineIdAgain,
     /// A server with a clock that it only estimates stamps the wrong ends of its enclosure.
     InnerEnds,
+    /// A reader takes an instant for passed only after it: `>` for `≥`.
+    PassedIsAfter,
+    /// A reader's look at the clock is rounded up by a tick.
+    ReadsAhead,
+    /// A host says that its clock is finer than it is.
+    GranularityIgnored,
+    /// A server takes a lease for alive at its end when it is asked for the lock.
+    LockBusyAtEnd,
+    /// A server takes a lease for alive at its end when it is written under it.
+    LeaseAliveAtEnd,
+    /// A server takes a lease for over a tick before its end.
+    LeaseEndsEarly,
+    /// A server grants the lock of a farm that is held.
+    GrantsInHold,
+    /// A server gives a token out again.
+    TokenAgain,
+    /// A server looks only at the lead when it fixes T: the smaller of the two bounds.
+    PromiseForgotten,
+    /// A server fixes T strictly after the bound.
+    SlotAfterBound,
+    /// A server counts the lead from T before, not from the grant.
+    LeadFromActivation,
+    /// A server renews the promise while a grant is live.
+    RenewalOverGrant,
+    /// A server takes T for passed a tick early.
+    DueATickEarly,
+    /// A server shows a scheduled record only after its instant.
+    DueExcluded,
+    /// A server still shows a scheduled record at its end.
+    ExpiryIncluded,
+    /// A server stages production as of the advance, not as of T.
+    ContentAsOfNow,
+    /// A server looks for scheduled instants strictly after the bound.
+    DueAfterBound,
 }
 
 /// One run.

@@ -2,11 +2,13 @@
 
 pub mod actions;
 mod canonical;
+pub mod chart;
 pub mod checks;
 pub mod configuration;
 pub mod properties;
 pub mod record;
 pub mod recover;
+pub mod redundant;
 pub mod report;
 pub mod search;
 pub mod simulate;

@@ -10,7 +10,8 @@ const USAGE: &str = "usage: downbeat-models COMMAND
 
   check [NAME...]             searches every state of the configurations named, or of all
   mutants [NAME...]           refutes the broken twins named, or all
-  explain TWIN                the shortest counterexample of a twin, step by step
+  explain TWIN [--svg FILE]   the shortest counterexample of a twin as a sequence chart, with clocks;
+                              also as a picture, where a file is named
   simulate SEEDS [EVENTS]     random runs with the seeds 1 to SEEDS, of so many steps each (10000)
   replay SEED [EVENTS]        one of them
   explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
@@ -25,7 +26,10 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["check", names @ ..] => known(names, &check_names()).unwrap_or_else(|| report::check(names)),
         ["mutants", names @ ..] => known(names, &twin_names()).unwrap_or_else(|| report::mutants(names)),
-        ["explain", name] => known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name)),
+        ["explain", name] => known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name, None)),
+        ["explain", name, "--svg", file] => {
+            known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name, Some(file)))
+        }
         ["simulate", seeds] => simulate(seeds, "10000", false),
         ["simulate", seeds, events] => simulate(seeds, events, false),
         ["replay", seed] => simulate(seed, "10000", true),
@@ -49,7 +53,7 @@ fn check_names() -> Vec<&'static str> {
 }
 
 fn twin_names() -> Vec<&'static str> {
-    twins::TWINS.iter().map(|twin| twin.name).collect()
+    twins::twins().map(|twin| twin.name).collect()
 }
 
 /// An exit code where a name is not known.
@@ -70,7 +74,7 @@ fn simulate(seeds: &str, events: &str, one: bool) -> ExitCode {
 fn explore(name: &str, address: &str) -> ExitCode {
     let checks = checks::checks();
     let check = checks.iter().find(|check| check.config.name == name).map(|check| check.config.clone());
-    let twin = twins::TWINS.iter().find(|twin| twin.name == name).map(twins::Twin::broken);
+    let twin = twins::twins().find(|twin| twin.name == name).map(twins::Twin::broken);
     let Some(config) = check.or(twin) else {
         return known(&[name], &[check_names(), twin_names()].concat()).unwrap_or(ExitCode::FAILURE);
     };

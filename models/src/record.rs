@@ -2,12 +2,12 @@
 //! judgement of each step against them. Nothing here ever influences a machine.
 
 use crate::configuration::Configuration;
-use crate::world::{Content, World};
+use crate::world::{Content, Store, World};
 use downbeat_core::ids::{Generation, Token};
 use downbeat_core::message::{Refusal, ReplyBody, Request, RequestBody};
 use downbeat_core::serving::{Mode, Serving};
 use downbeat_core::table::SyncTable;
-use downbeat_core::time::ServerTime;
+use downbeat_core::time::{ServerTime, Span};
 
 /// The properties of PROTOCOL §10 that are judged as things happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -150,6 +150,16 @@ impl Record {
     }
 }
 
+/// The activation that a grant at `now` must fix, found without the core's help: the first regular,
+/// scheduled or landing instant from the promise and the lead on.
+fn first_slot(table: &SyncTable, store: &Store, now: ServerTime) -> ServerTime {
+    let bound = table.next_earliest.max(now + table.settings.lead);
+    let wait = (table.grid - bound).as_nanos().rem_euclid(table.settings.interval.as_nanos());
+    let scheduled = store.scheduled.map(|record| [Some(record.effective), record.expires]);
+    let others = scheduled.into_iter().flatten().flatten().chain(table.landing);
+    others.filter(|instant| *instant >= bound).fold(bound + Span::from_nanos(wait), ServerTime::min)
+}
+
 impl World {
     /// A request was served: `before` and `after` are the tables around it.
     pub(crate) fn record_transition(
@@ -174,8 +184,11 @@ impl World {
         }
         match after.lock {
             Some(lock) if before.lock.is_none_or(|old| old.token != lock.token) => {
+                let first = first_slot(before, &self.server.store, now);
                 let record = &mut self.record;
-                let free = record.grant.is_none_or(|(_, expires)| expires.passed(now));
+                record.demand(lock.next == first, Broken::ActivationArithmetic);
+                let free =
+                    before.held.is_none() && record.grant.is_none_or(|(_, expires)| expires.passed(now));
                 record.demand(free && lock.token > record.last_token, Broken::LockExclusive);
                 record.grant = Some((lock.token, lock.expires));
                 record.last_token = lock.token;
@@ -362,7 +375,7 @@ impl World {
             return self.record.break_(Broken::PromptSkewBound);
         };
         let epsilon = host.page_epsilon.as_nanos();
-        let within = if early { switch - real <= epsilon } else { real - switch <= 2 * epsilon };
+        let within = if early { switch - real <= epsilon } else { real - switch < 2 * epsilon };
         self.record.demand(within, Broken::PromptSkewBound);
         self.record.note(if early { Happened::Early } else { Happened::Late });
     }

@@ -1,15 +1,17 @@
 //! What the commands print, and their verdicts.
 
 use crate::actions::Action;
+use crate::chart;
 use crate::checks::checks;
 use crate::configuration::Configuration;
 use crate::properties::{ALWAYS, SOMETIMES};
 use crate::recover::tried;
 use crate::search::{everything, shortest};
-use crate::twins::{TWINS, Twin};
+use crate::twins::twins;
 use crate::world::World;
 use downbeat_core::serving::Serving;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn verdict(good: bool) -> ExitCode {
@@ -69,7 +71,7 @@ pub fn mutants(names: &[&str]) -> ExitCode {
     let mut good = true;
     let mut whole: BTreeMap<String, Result<usize, String>> = BTreeMap::new();
     println!("{:30} {:26} {:>5} {:>5}  verdict", "twin", "property", "steps", "most");
-    for twin in TWINS.iter().filter(|twin| names.is_empty() || names.contains(&twin.name)) {
+    for twin in twins().filter(|twin| names.is_empty() || names.contains(&twin.name)) {
         for (property, given) in twin.falls {
             let (path, _, _) = shortest(&twin.broken(), property);
             let most = given.map(|steps| 2 * steps);
@@ -128,26 +130,39 @@ pub fn simulate(first: u64, last: u64, events: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Tells the shortest counterexample of a twin.
-pub fn explain(name: &str) -> ExitCode {
-    let Some(twin) = TWINS.iter().find(|twin| twin.name == name) else { return ExitCode::from(2) };
-    println!("{}: {}", twin.name, twin.trap);
+/// Draws the shortest counterexample of a twin, one chart for each property that falls; as SVG too,
+/// where a file is named. Further properties' pictures get their ids before the file's ending.
+pub fn explain(name: &str, file: Option<&str>) -> ExitCode {
+    let Some(twin) = twins().find(|twin| twin.name == name) else { return ExitCode::from(2) };
     let mut good = true;
-    for (property, _) in twin.falls {
-        good &= explain_one(twin, property);
+    for (place, (property, _)) in twin.falls.iter().enumerate() {
+        let Some(chart) = chart::of_twin(twin, property) else {
+            println!("{property} is not broken");
+            good = false;
+            continue;
+        };
+        // Whoever reads this may close the pipe before the end.
+        let _ = writeln!(std::io::stdout(), "{}", chart::text::text(&chart));
+        let Some(file) = file.map(|file| numbered(file, place, property)) else { continue };
+        match std::fs::write(&file, chart::svg::svg(&chart)) {
+            Ok(()) => println!("written: {file}"),
+            Err(why) => {
+                eprintln!("{file} can't be written ({why}); name a file in a folder that is there");
+                good = false;
+            }
+        }
     }
     verdict(good)
 }
 
-fn explain_one(twin: &Twin, property: &'static str) -> bool {
-    let config = twin.broken();
-    let Some(path) = shortest(&config, property).0 else {
-        println!("{property} is not broken");
-        return false;
-    };
-    println!("{property} falls in {} steps:", path.len());
-    tell(&config, property, &path);
-    true
+/// The file for a twin's property: the one that was named for the first.
+fn numbered(file: &str, place: usize, property: &str) -> String {
+    let id = property.split(' ').next().unwrap_or_default();
+    match (place, file.rsplit_once('.')) {
+        (0, _) => file.to_string(),
+        (_, Some((stem, ending))) => format!("{stem}-{id}.{ending}"),
+        (_, None) => format!("{file}-{id}"),
+    }
 }
 
 /// Tells a path step by step: real time, what was done, and what each agent's readers then get; and

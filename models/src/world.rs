@@ -8,6 +8,7 @@
 mod agents;
 mod network;
 mod server;
+mod twisted;
 
 use crate::configuration::{Configuration, Twist};
 use crate::record::Record;
@@ -348,7 +349,11 @@ pub(crate) fn agent_config(config: &Configuration, index: usize) -> Config {
         activation: config.activation,
         rate: config.rate,
         // A clock that may miss a tick is one that is read in steps of a tick.
-        granularity: if config.rate.as_ppb() > 0 { Span::from_nanos(1) } else { Span::ZERO },
+        granularity: if config.rate.as_ppb() > 0 && !World::twisted(config, Twist::GranularityIgnored) {
+            Span::from_nanos(1)
+        } else {
+            Span::ZERO
+        },
         back_off: (Span::from_nanos(1), Span::from_nanos(1)),
         patience: config.settings.round_trip,
         start_wait: Span::from_nanos(2),

@@ -6,7 +6,7 @@ use downbeat_models::checks::checks;
 use downbeat_models::configuration::Configuration;
 use downbeat_models::properties::{ALWAYS, SOMETIMES};
 use downbeat_models::search::{everything, shortest};
-use downbeat_models::twins::{ELSEWHERE, TWINS};
+use downbeat_models::twins::{ELSEWHERE, twins};
 use downbeat_models::world::World;
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn small_configurations_hold_with_their_pinned_counts() {
 fn some_twins_are_refuted_in_time_and_hold_with_their_guard() {
     for name in ["no-due-check", "no-aging", "joiner-mixes-replies", "page-of-another-boot", "look-then-load"]
     {
-        let twin = TWINS.iter().find(|twin| twin.name == name).expect("it is in the list");
+        let twin = twins().find(|twin| twin.name == name).expect("it is in the list");
         for (property, given) in twin.falls {
             let steps = shortest(&twin.broken(), property).0.map(|path| path.len());
             let most = given.map_or(usize::MAX, |steps| 2 * steps);
@@ -37,8 +37,7 @@ fn some_twins_are_refuted_in_time_and_hold_with_their_guard() {
 
 #[test]
 fn every_guard_has_a_twin_or_a_reason() {
-    let named: BTreeSet<Guard> = TWINS
-        .iter()
+    let named: BTreeSet<Guard> = twins()
         .flat_map(|twin| twin.off.iter().copied())
         .chain(ELSEWHERE.iter().map(|(guard, _)| *guard))
         .collect();
@@ -49,7 +48,7 @@ fn every_guard_has_a_twin_or_a_reason() {
 #[test]
 fn names_are_told_apart_and_every_sometimes_stands_beside_a_property() {
     let names: Vec<&str> =
-        TWINS.iter().map(|twin| twin.name).chain(checks().iter().map(|c| c.config.name)).collect();
+        twins().map(|twin| twin.name).chain(checks().iter().map(|c| c.config.name)).collect();
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
     for always in ALWAYS.iter().filter(|always| !always.name.starts_with("A1")) {
         assert!(SOMETIMES.iter().any(|sometimes| sometimes.beside == always.name), "{}", always.name);
@@ -71,4 +70,27 @@ fn the_steps_from_a_state_are_listed_in_a_fixed_order() {
         let Some(action) = actions.get(turn * 7 % actions.len().max(1)) else { break };
         world.step(config, *action);
     }
+}
+
+#[test]
+fn the_protocol_s_table_of_traps_names_every_twin_with_its_properties() {
+    let page = include_str!("../../docs/protocol.md");
+    for twin in twins() {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", twin.name)));
+        let row = row.unwrap_or_else(|| panic!("docs/protocol.md §11 has no row for {}", twin.name));
+        let last = row.trim_end_matches(" |").rsplit('|').next().unwrap_or_default();
+        for (property, _) in twin.falls {
+            let id = property.split(' ').next().unwrap_or_default();
+            assert!(last.split(", ").any(|named| named.trim() == id), "{}: {id} in {row}", twin.name);
+        }
+        for guard in twin.off {
+            assert!(row.contains(&format!("`{guard:?}`")), "{}: {guard:?} in {row}", twin.name);
+        }
+        if let Some(twist) = twin.twist {
+            assert!(row.contains(&format!("`{twist:?}`")), "{}: {twist:?} in {row}", twin.name);
+        }
+    }
+    let rows = page.lines().skip_while(|line| !line.starts_with("| twin |")).skip(2);
+    let named = rows.take_while(|line| line.starts_with("| `")).count();
+    assert_eq!(named, twins().count(), "rows of the table and twins");
 }

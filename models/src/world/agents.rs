@@ -1,6 +1,7 @@
 //! The hosts of the model's agents: they carry effects out as a real host would, keep content, and
 //! end in the ways in which processes and machines end.
 
+use super::twisted::as_read;
 use super::{Content, Host, Payload, Reader, World, agent_config};
 use crate::configuration::{Configuration, Twist};
 use crate::record::Broken;
@@ -58,7 +59,7 @@ impl World {
                     Effects::new()
                 }
                 Effect::Publish(plan) => {
-                    self.publish(index, plan);
+                    self.publish(index, as_read(config, plan));
                     Effects::new()
                 }
                 Effect::Begin { .. } => {

@@ -7,7 +7,6 @@ use downbeat_core::guard::Guard;
 use downbeat_core::ids::{RequestId, TimelineId};
 use downbeat_core::message::{ObjectRef, Reply, ReplyBody, Request, RequestBody, Route, Stamp, ToAgent};
 use downbeat_core::server::{Facts, Transition, Verdict, answer_from_snapshot, transition};
-use downbeat_core::table::SyncTable;
 use downbeat_core::time::{Rate, ServerTime, Span};
 use downbeat_core::timeline::{Mark, OldLine, begin_line};
 
@@ -87,34 +86,17 @@ impl World {
     ) -> (ReplyBody<u16>, Option<Content>) {
         let id =
             RequestId { agent: agent_id(agent), incarnation: request.incarnation, number: request.number };
-        let before = self.twisted_table(config, &request.body, now);
-        let done = transition::<u16>(&before, id, &request.body, now, &self.server.store, config.guards);
+        let seen = self.twisted_table(config, &request.body, now);
+        let facts = self.asked(config, now);
+        let done = transition::<u16>(&seen, id, &request.body, now, &facts, config.guards);
         if let Some(Transition { table, reply, .. }) = done {
+            let table = self.kept_table(config, table);
+            let before = self.server.store.table.clone();
             self.record_transition(&before, &table, request, &reply, now);
             self.server.store.table = table;
             return (reply, None);
         }
         self.answer_content(config, &request.body)
-    }
-
-    /// The table as a broken server would see it.
-    pub(crate) fn twisted_table(
-        &self,
-        config: &Configuration,
-        request: &RequestBody,
-        now: ServerTime,
-    ) -> SyncTable {
-        let mut table = self.server.store.table.clone();
-        if matches!(request, RequestBody::Lock) && World::twisted(config, Twist::SecondGrant) {
-            table.lock = None;
-        }
-        if World::twisted(config, Twist::EternalLock)
-            && let Some(lock) = &mut table.lock
-            && lock.expires.passed(now)
-        {
-            lock.expires = now + Span::from_nanos(1);
-        }
-        table
     }
 
     fn answer_content(

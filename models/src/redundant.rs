@@ -1,0 +1,59 @@
+//! The guards that can be taken away alone and break nothing: each stands behind another one, which
+//! is named here. The twins take such a guard away together with what it stands behind; `redundant`
+//! shows that alone it changes no verdict, so that no sentence says so without a search.
+
+use crate::checks::checks;
+use crate::configuration::Configuration;
+use crate::search::everything;
+use crate::twins::twins;
+use downbeat_core::guard::{Guard, Guards};
+use std::collections::BTreeSet;
+
+/// A guard behind which others stand.
+pub struct Redundant {
+    /// The guard.
+    pub guard: Guard,
+    /// What keeps the properties without it.
+    pub behind: &'static str,
+}
+
+/// One search with a guard off.
+pub struct Search {
+    /// The configuration's name.
+    pub name: &'static str,
+    /// Distinct states.
+    pub states: usize,
+    /// Properties that fell.
+    pub broken: Vec<&'static str>,
+}
+
+/// Every guard whose absence alone breaks nothing in any configuration here.
+pub const REDUNDANT: &[Redundant] = &[
+    Redundant { guard: Guard::EchoInRange, behind: "" },
+    Redundant { guard: Guard::OutstandingOnly, behind: "" },
+    Redundant { guard: Guard::ActivationCheck, behind: "" },
+    Redundant { guard: Guard::Gone, behind: "" },
+    Redundant { guard: Guard::WholeGeneration, behind: "" },
+    Redundant { guard: Guard::SwitchOnlyEarlier, behind: "" },
+    Redundant { guard: Guard::HouseKeptFirst, behind: "" },
+    Redundant { guard: Guard::AdvanceIdempotent, behind: "" },
+];
+
+/// The configurations that a guard is taken away in: those of the checks of at most `most` states (as
+/// counted with all guards), and those of all twins.
+pub fn configurations(most: usize) -> Vec<Configuration> {
+    let mut known = BTreeSet::new();
+    let checks = checks().into_iter().filter(|check| check.states <= most).map(|check| check.config);
+    let twins = twins().map(|twin| twin.whole());
+    let different =
+        |config: &Configuration| known.insert(format!("{:?}", Configuration { name: "", ..config.clone() }));
+    checks.chain(twins).filter(different).collect()
+}
+
+/// Searches one configuration with one guard off.
+pub fn without(guard: Guard, config: &Configuration) -> Search {
+    let config = Configuration { guards: Guards::ALL.without(guard), ..config.clone() };
+    let outcome = everything(&config);
+    let broken = outcome.broken.iter().map(|(name, _)| *name).collect();
+    Search { name: config.name, states: outcome.states, broken }
+}
