@@ -12,6 +12,7 @@ const USAGE: &str = "usage: downbeat-models COMMAND
   mutants [NAME...]           refutes the broken twins named, or all
   explain TWIN [--svg FILE]   the shortest counterexample of a twin as a sequence chart, with clocks;
                               also as a picture, where a file is named
+  redundant [GUARD...]        takes each guard away that stands behind another: nothing may break
   simulate SEEDS [EVENTS]     random runs with the seeds 1 to SEEDS, of so many steps each (10000)
   replay SEED [EVENTS]        one of them
   explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ["explain", name, "--svg", file] => {
             known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name, Some(file)))
         }
+        ["redundant", names @ ..] => report::redundant(names),
         ["simulate", seeds] => simulate(seeds, "10000", false),
         ["simulate", seeds, events] => simulate(seeds, events, false),
         ["replay", seed] => simulate(seed, "10000", true),

@@ -29,14 +29,40 @@ pub struct Search {
 
 /// Every guard whose absence alone breaks nothing in any configuration here.
 pub const REDUNDANT: &[Redundant] = &[
-    Redundant { guard: Guard::EchoInRange, behind: "" },
-    Redundant { guard: Guard::OutstandingOnly, behind: "" },
-    Redundant { guard: Guard::ActivationCheck, behind: "" },
-    Redundant { guard: Guard::Gone, behind: "" },
-    Redundant { guard: Guard::WholeGeneration, behind: "" },
-    Redundant { guard: Guard::SwitchOnlyEarlier, behind: "" },
-    Redundant { guard: Guard::HouseKeptFirst, behind: "" },
-    Redundant { guard: Guard::AdvanceIdempotent, behind: "" },
+    Redundant {
+        guard: Guard::EchoInRange,
+        behind: "OutstandingOnly and incarnations that are never drawn twice: an answer that is matched echoes a \
+                 sending of that very request; with an incarnation drawn twice it is the last net \
+                 (twin numbers-begin-again)",
+    },
+    Redundant {
+        guard: Guard::ActivationCheck,
+        behind: "TokenCheck: who has the token was told the table that the grant was made from, and computes \
+                 the same T (twin no-token-no-activation)",
+    },
+    Redundant {
+        guard: Guard::Gone,
+        behind: "WholeGeneration: bytes of another generation don't have its digest (twin no-gone-no-check)",
+    },
+    Redundant {
+        guard: Guard::WholeGeneration,
+        behind: "Gone, as long as nothing else brings wrong bytes: the model damages none, hosts and \
+                 networks may (twin no-gone-no-check)",
+    },
+    Redundant {
+        guard: Guard::SwitchOnlyEarlier,
+        behind: "HouseKeptFirst: what readers see already is the active cache before a sample can move its \
+                 switch (twin switch-moves-later)",
+    },
+    Redundant {
+        guard: Guard::HouseKeptFirst,
+        behind: "SwitchOnlyEarlier: a switch that was made is not moved later (twin switch-moves-later)",
+    },
+    Redundant {
+        guard: Guard::AdvanceIdempotent,
+        behind: "TokenCheck and the lock's end with the advance: a repeat is refused with the table that has \
+                 k + 1; the guard only gives it the answer that was lost",
+    },
 ];
 
 /// The configurations that a guard is taken away in: those of the checks of at most `most` states (as

@@ -6,6 +6,7 @@ use crate::checks::checks;
 use crate::configuration::Configuration;
 use crate::properties::{ALWAYS, SOMETIMES};
 use crate::recover::tried;
+use crate::redundant::{self, Redundant};
 use crate::search::{everything, shortest};
 use crate::twins::twins;
 use crate::world::World;
@@ -107,6 +108,37 @@ pub fn mutants(names: &[&str]) -> ExitCode {
         }
     }
     println!("{}", if good { "mutants: every twin refuted" } else { "mutants: NOT every twin refuted" });
+    verdict(good)
+}
+
+/// Takes each guard away that is said to be redundant (those named, or all), and demands that nothing
+/// breaks.
+pub fn redundant(names: &[&str]) -> ExitCode {
+    let known = |name: &&str| redundant::REDUNDANT.iter().any(|known| format!("{:?}", known.guard) == **name);
+    if let Some(unknown) = names.iter().find(|name| !known(name)) {
+        let all: Vec<String> =
+            redundant::REDUNDANT.iter().map(|known| format!("{:?}", known.guard)).collect();
+        eprintln!("{unknown} is not said to be redundant; these are: {}", all.join(" "));
+        return ExitCode::from(2);
+    }
+    let mut good = true;
+    let configurations = redundant::configurations(60_000);
+    for Redundant { guard, behind } in redundant::REDUNDANT {
+        if !(names.is_empty() || names.contains(&format!("{guard:?}").as_str())) {
+            continue;
+        }
+        let mut states = 0;
+        for config in &configurations {
+            let search = redundant::without(*guard, config);
+            states += search.states;
+            good &= search.broken.is_empty();
+            if !search.broken.is_empty() {
+                println!("{guard:?} is NOT redundant: {} fall in {}", search.broken.join(", "), search.name);
+            }
+        }
+        println!("{guard:?}: {} configurations, {states} states; behind {behind}", configurations.len());
+    }
+    println!("{}", if good { "redundant: nothing broke" } else { "redundant: something broke" });
     verdict(good)
 }
 

@@ -5,6 +5,7 @@ use downbeat_core::guard::Guard;
 use downbeat_models::checks::checks;
 use downbeat_models::configuration::Configuration;
 use downbeat_models::properties::{ALWAYS, SOMETIMES};
+use downbeat_models::redundant;
 use downbeat_models::search::{everything, shortest};
 use downbeat_models::twins::{ELSEWHERE, twins};
 use downbeat_models::world::World;
@@ -93,4 +94,16 @@ fn the_protocol_s_table_of_traps_names_every_twin_with_its_properties() {
     let rows = page.lines().skip_while(|line| !line.starts_with("| twin |")).skip(2);
     let named = rows.take_while(|line| line.starts_with("| `")).count();
     assert_eq!(named, twins().count(), "rows of the table and twins");
+}
+
+#[test]
+fn a_guard_is_found_not_to_be_redundant_where_it_is_not() {
+    let searched = |guard, name: &str| {
+        let config = redundant::configurations(0).into_iter().find(|config| config.name == name);
+        redundant::without(guard, &config.expect("a twin's configuration")).broken
+    };
+    assert!(searched(Guard::DueCheck, "no-due-check").contains(&"S7 strict_serves_live"));
+    for known in redundant::REDUNDANT {
+        assert_eq!(searched(known.guard, "no-due-check"), Vec::<&str>::new(), "{:?}", known.guard);
+    }
 }

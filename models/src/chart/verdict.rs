@@ -154,14 +154,13 @@ fn reads(
         seen[look.agent] = seen[look.agent].max(rank);
         seen_strict = if strict { seen_strict.max(rank) } else { seen_strict };
         match property {
-            "S9 epochs_rise" => {
-                if rank < newest {
-                    let newest = lives[newest as usize].generation;
-                    let whose = if strict { "strict agents'" } else { "its" };
-                    let newest = name(after, newest);
-                    lines.push(format!("{gets}, after {whose} readers had {newest}."));
-                }
+            "S9 epochs_rise" if rank < newest => {
+                let newest = lives[newest as usize].generation;
+                let whose = if strict { "strict agents'" } else { "its" };
+                let newest = name(after, newest);
+                lines.push(format!("{gets}, after {whose} readers had {newest}."));
             }
+            "S9 epochs_rise" => {}
             "S10 join_is_current" if !is_live && !before.record.joined[look.agent] => {
                 lines.push(format!("{gets}, its first read in this life; {}.", since(after, live)));
             }
