@@ -1,12 +1,9 @@
-//! Generations in memory: immutable records by dataset and key, and the shelf on which they stand
-//! by digest (items 200 and 202 of Fig. 2).
+//! One generation in memory: immutable records by dataset and key.
 //!
-//! How one is filled from what arrives is in `filling`, how one is kept on a disk in `disk`; which
-//! one a read gets is decided by core's plan.
+//! How one is filled from what arrives is in `filling`, how one is kept on a disk in `disk`, where
+//! those that an agent holds stand in `shelf`.
 
-use downbeat_core::ids::{Digest, Generation, Name};
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use downbeat_core::ids::Name;
 
 /// All records of one generation (or of the datasets of it that were subscribed to). Never changes.
 #[derive(Debug, Default)]
@@ -118,78 +115,12 @@ impl Dataset {
     }
 }
 
-/// The generations that an agent holds, by digest. Content is put here before a plan names it, and
-/// taken away only after no plan does; so a reader that doesn't find what its plan names holds a
-/// plan that was replaced, and looks at the plan again.
-#[derive(Debug)]
-pub(crate) struct Shelf {
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    contents: HashMap<Digest, Arc<Content>>,
-    /// What was served last, newest first: for pinned reads.
-    served: VecDeque<Generation>,
-    kept: usize,
-}
-
-impl Shelf {
-    /// A shelf that keeps so many generations that were served, the one being served included.
-    pub(crate) fn new(kept: usize) -> Shelf {
-        Shelf { held: Mutex::new(Held { kept: kept.max(1), ..Held::default() }) }
-    }
-
-    /// Nothing that is done under this lock can leave the maps half changed.
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn put(&self, digest: Digest, content: Arc<Content>) {
-        self.held().contents.insert(digest, content);
-    }
-
-    pub(crate) fn get(&self, digest: Digest) -> Option<Arc<Content>> {
-        self.held().contents.get(&digest).cloned()
-    }
-
-    /// The digests of all that is held.
-    pub(crate) fn digests(&self) -> impl Iterator<Item = Digest> + use<> {
-        self.held().contents.keys().copied().collect::<Vec<_>>().into_iter()
-    }
-
-    /// A generation that was served and is still kept.
-    pub(crate) fn served(&self, generation: Generation) -> Option<Arc<Content>> {
-        let held = self.held();
-        held.served.contains(&generation).then(|| held.contents.get(&generation.digest).cloned()).flatten()
-    }
-
-    /// Notes that a generation is being served.
-    pub(crate) fn note_served(&self, generation: Generation) {
-        let mut held = self.held();
-        held.served.retain(|before| *before != generation);
-        held.served.push_front(generation);
-        let kept = held.kept;
-        held.served.truncate(kept);
-    }
-
-    /// Drops what neither the machine needs nor a pinned read may ask for.
-    pub(crate) fn sweep(&self, needed: impl Fn(Digest) -> bool) {
-        let mut held = self.held();
-        let Held { contents, served, .. } = &mut *held;
-        contents.retain(|digest, _| needed(*digest) || served.iter().any(|kept| kept.digest == *digest));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
-    }
-    fn generation(number: u8) -> Generation {
-        Generation { epoch: number as u64, digest: Digest([number; 32]) }
     }
 
     #[test]
@@ -212,20 +143,5 @@ mod tests {
         assert_eq!(keys(dataset.iter().collect()), ["", "k1", "k2", "l"]);
         assert_eq!(keys(dataset.prefix(b"k").collect()), ["k1", "k2"]);
         assert_eq!(keys(dataset.prefix(b"m").collect()), [""; 0]);
-    }
-
-    #[test]
-    fn what_is_served_or_needed_is_kept() {
-        let shelf = Shelf::new(2);
-        for number in 1..=4 {
-            shelf.put(generation(number).digest, Arc::default());
-            shelf.note_served(generation(number));
-        }
-        shelf.put(generation(9).digest, Arc::default());
-        shelf.sweep(|digest| digest == generation(1).digest);
-        let held = |number: u8| shelf.get(generation(number).digest).is_some();
-        assert_eq!([1, 2, 3, 4, 9].map(held), [true, false, true, true, false]);
-        assert!(shelf.served(generation(3)).is_some());
-        assert!(shelf.served(generation(1)).is_none(), "needed, and not one of the last two served");
     }
 }

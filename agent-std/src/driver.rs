@@ -5,10 +5,11 @@
 //! is made here; a late timer delays nothing that readers see, because activation is a comparison.
 
 use crate::clock::{Clock, SecondSource, wall_nanos};
-use crate::content::Shelf;
+use crate::content::Content;
 use crate::effects::Cause;
 use crate::filling::Filling;
 use crate::line::{BackOff, Line, Link, LinkEvent, never};
+use crate::shelf::Shelf;
 use crate::status::{Board, What};
 use crate::worker::{Job, Outcome};
 use downbeat_core::agent::Agent;
@@ -39,7 +40,7 @@ pub(crate) struct Driver {
     pub(crate) agent: Agent,
     pub(crate) clock: Clock,
     pub(crate) board: Arc<Board>,
-    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) shelf: Arc<Shelf<Content>>,
     pub(crate) plan: PlanWriter<Arc<PlanCell>>,
     pub(crate) hello: Hello,
     pub(crate) server: String,

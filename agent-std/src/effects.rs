@@ -4,6 +4,7 @@ use crate::content::Content;
 use crate::driver::Driver;
 use crate::filling::Filling;
 use crate::line::Link;
+use crate::shelf;
 use crate::status::What;
 use crate::worker::Job;
 use downbeat_core::effect::{Effect, Effects, Verified};
@@ -60,14 +61,11 @@ impl Driver {
 
     /// The content of both generations stands on the shelf before a plan names them.
     fn publish(&mut self, now: LocalTime, plan: &SwitchPlan) {
-        self.plan.publish(plan);
+        let agent = &self.agent;
+        let needed = |digest| agent.keeps(Generation { epoch: 0, digest });
+        shelf::publish(&mut self.plan, &self.shelf, plan, needed);
         self.board.tell(now, What::Published(*plan));
         let served = plan.active.filter(|_| !plan.stale);
-        if let Some(generation) = served {
-            self.shelf.note_served(generation);
-        }
-        let agent = &self.agent;
-        self.shelf.sweep(|digest| agent.keeps(Generation { epoch: 0, digest }));
         if served.is_some() && served != self.last_good {
             self.last_good = served;
             // Also what is verified, or was, and isn't named by a plan yet.

@@ -2,8 +2,9 @@
 
 use crate::builder::Builder;
 use crate::clock::Clock;
-use crate::content::Shelf;
+use crate::content::Content;
 use crate::reader::Reader;
+use crate::shelf::Shelf;
 use crate::status::{Board, Happening, Status};
 use downbeat_core::cell::PlanCell;
 use downbeat_core::ids::{AgentId, Incarnation};
@@ -20,7 +21,7 @@ pub struct Agent {
     pub(crate) agent: AgentId,
     pub(crate) incarnation: Incarnation,
     pub(crate) cell: Arc<PlanCell>,
-    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) shelf: Arc<Shelf<Content>>,
     pub(crate) board: Arc<Board>,
     pub(crate) clock: Clock,
     pub(crate) hold_limit: Duration,

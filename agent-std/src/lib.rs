@@ -11,6 +11,7 @@ mod filling;
 mod handle;
 mod line;
 mod reader;
+mod shelf;
 mod start;
 mod status;
 mod view;

@@ -1,13 +1,14 @@
 //! The read path of a host's threads (Fig. 6, step 252; PROTOCOL §6): load the plan or see that its
 //! version is unchanged, look at the clock, answer; and wait out a hold.
 //!
-//! What a read gets is core's `serving`. Here are the handles to the generations, and the waiting.
+//! What a read gets is core's `serving`, how its content is found is in `shelf`. Here is the waiting.
 
 use crate::clock::{Clock, Reading};
-use crate::content::{Content, Shelf};
+use crate::content::Content;
+use crate::shelf::{Finder, Found, Shelf};
 use crate::view::{Freshness, Guard};
-use downbeat_core::cell::{PlanCell, PlanReader};
-use downbeat_core::ids::{Digest, Generation};
+use downbeat_core::cell::PlanCell;
+use downbeat_core::ids::Generation;
 use downbeat_core::serving::{Serving, SwitchPlan};
 use downbeat_core::time::LocalTime;
 use std::fmt;
@@ -59,12 +60,9 @@ pub struct Look {
 /// [`Reader::read_now`] not at all. [`Reader::pinned`] gets a generation by its name.
 #[derive(Clone)]
 pub struct Reader {
-    plan: PlanReader<Arc<PlanCell>>,
-    shelf: Arc<Shelf>,
+    finder: Finder<Content>,
     clock: Clock,
     hold_limit: Duration,
-    /// What was used last; the other one is what the plan names beside it.
-    held: [Option<(Digest, Arc<Content>)>; 2],
 }
 
 impl fmt::Debug for Reader {
@@ -75,14 +73,17 @@ impl fmt::Debug for Reader {
 
 /// How often a hold is looked at again before the thread gives way to others.
 const SPINS: u32 = 200;
-/// How often a plan is looked at again whose content was taken away; each time it was replaced.
-const LOOKS: u32 = 64;
 /// How long an asynchronous reader sleeps between two looks at a hold.
 const ASYNC_STEP: Duration = Duration::from_millis(1);
 
 impl Reader {
-    pub(crate) fn new(cell: Arc<PlanCell>, shelf: Arc<Shelf>, clock: Clock, hold_limit: Duration) -> Reader {
-        Reader { plan: PlanReader::new(cell), shelf, clock, hold_limit, held: [None, None] }
+    pub(crate) fn new(
+        cell: Arc<PlanCell>,
+        shelf: Arc<Shelf<Content>>,
+        clock: Clock,
+        hold_limit: Duration,
+    ) -> Reader {
+        Reader { finder: Finder::new(cell, shelf), clock, hold_limit }
     }
 
     /// This reader with another limit on waiting out a hold.
@@ -130,7 +131,7 @@ impl Reader {
     pub fn read_now(&mut self) -> Look {
         let mut reading = None;
         let clock = &self.clock;
-        let serving = self.plan.look(|| reading.insert(clock.read()).local);
+        let serving = self.finder.look(|| reading.insert(clock.read()).local);
         // Core calls the closure exactly once.
         let Reading { local, host } = reading.unwrap_or_else(|| clock.read());
         Look { serving, at: local, host }
@@ -140,59 +141,35 @@ impl Reader {
     /// request which spans several servers stays on one. `None` where it isn't held any more.
     pub fn pinned(&mut self, generation: Generation) -> Option<Guard> {
         let Look { serving, at, .. } = self.read_now();
-        let content = if serving.generation() == Some(generation) {
-            self.content_of(generation.digest)
-        } else {
-            self.shelf.served(generation)
-        };
-        Some(Guard { generation, freshness: Freshness::Pinned, at, content: content? })
+        let content = self.finder.pinned(generation, serving)?;
+        Some(Guard { generation, freshness: Freshness::Pinned, at, content })
     }
 
     /// The published plan, as of this call.
     pub fn plan(&mut self) -> SwitchPlan {
-        *self.plan.plan()
+        *self.finder.plan()
     }
 
     /// One look with its content; `None` during a hold.
     fn try_read(&mut self) -> Option<Result<Guard, ReadError>> {
-        for _ in 0..LOOKS {
-            let Look { serving, at, .. } = self.read_now();
-            let (generation, freshness) = match serving {
-                Serving::Active(generation) | Serving::Staged(generation) => (generation, Freshness::Current),
-                Serving::Stale(generation) => (generation, Freshness::Stale),
-                Serving::Hold => return None,
-                Serving::Fenced => return Some(Err(ReadError::Fenced)),
-            };
-            if let Some(content) = self.content_of(generation.digest) {
-                return Some(Ok(Guard { generation, freshness, at, content }));
-            }
-            // The plan was replaced since, and its content with it (PROTOCOL §6): look again.
-        }
-        None
-    }
-
-    /// The content of a digest. A digest names one content, so instants and generations are of one
-    /// plan however late this is asked.
-    fn content_of(&mut self, digest: Digest) -> Option<Arc<Content>> {
-        let found = self.held.iter().flatten().find(|(held, _)| *held == digest);
-        if let Some((_, content)) = found {
-            return Some(content.clone());
-        }
-        // The plan's both generations at once, so that the switch itself finds its content here.
-        let plan = *self.plan.plan();
-        self.held = [plan.active, plan.staged].map(|generation| {
-            let digest = generation?.digest;
-            Some((digest, self.shelf.get(digest)?))
-        });
-        self.shelf.get(digest)
+        let clock = &self.clock;
+        let Found { serving, at, content } = self.finder.read(|| clock.read().local);
+        let (generation, freshness) = match serving {
+            Serving::Active(generation) | Serving::Staged(generation) => (generation, Freshness::Current),
+            Serving::Stale(generation) => (generation, Freshness::Stale),
+            Serving::Hold => return None,
+            Serving::Fenced => return Some(Err(ReadError::Fenced)),
+        };
+        Some(Ok(Guard { generation, freshness, at, content: content? }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shelf;
     use downbeat_core::cell::PlanWriter;
-    use downbeat_core::ids::{BootId, Name};
+    use downbeat_core::ids::{BootId, Digest, Name};
     use downbeat_core::serving::{Activation, Mode};
     use downbeat_core::time::Span;
 
@@ -205,7 +182,7 @@ mod tests {
         Arc::new(content)
     }
     /// Nothing published yet, two generations on the shelf, and an agent that never waits.
-    fn agent() -> (PlanWriter<Arc<PlanCell>>, Reader, Arc<Shelf>) {
+    fn agent() -> (PlanWriter<Arc<PlanCell>>, Reader, Arc<Shelf<Content>>) {
         let cell = Arc::new(PlanCell::new(&plan()));
         let shelf = Arc::new(Shelf::new(2));
         shelf.put(generation(1).digest, content("one"));
@@ -254,16 +231,15 @@ mod tests {
     #[test]
     fn content_that_a_replaced_plan_named_is_not_missed() {
         let (mut writer, mut reader, shelf) = agent();
-        writer.publish(&switching(LocalTime::MAX, LocalTime::MAX));
+        let serving =
+            |number| SwitchPlan { active: Some(generation(number)), active_until: LocalTime::MAX, ..plan() };
+        shelf::publish(&mut writer, &shelf, &switching(LocalTime::MAX, LocalTime::MAX), |_| false);
         let pinned = reader.read().unwrap();
-        shelf.note_served(generation(1));
-        writer.publish(&SwitchPlan { active: Some(generation(2)), active_until: LocalTime::MAX, ..plan() });
-        shelf.note_served(generation(2));
-        shelf.sweep(|digest| digest == generation(2).digest);
+        shelf::publish(&mut writer, &shelf, &serving(2), |_| false);
         assert_eq!(reader.read().unwrap().epoch(), 2);
         assert_eq!(reader.pinned(generation(1)).unwrap().get("a", "k"), Some(&b"one"[..]));
-        shelf.note_served(generation(3));
-        shelf.sweep(|digest| digest == generation(2).digest);
+        shelf.put(generation(3).digest, content("three"));
+        shelf::publish(&mut writer, &shelf, &serving(3), |_| false);
         assert!(reader.pinned(generation(1)).is_none(), "no longer one of the last two");
         assert_eq!(pinned.get("a", "k"), Some(&b"one"[..]), "a guard keeps its own");
     }

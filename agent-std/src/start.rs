@@ -3,11 +3,12 @@
 
 use crate::builder::Builder;
 use crate::clock::{GRANULARITY, SecondSource, boot_id};
-use crate::content::{Content, Shelf};
+use crate::content::Content;
 use crate::disk::{Disk, OpenError};
 use crate::driver::Driver;
 use crate::handle::Agent;
 use crate::line::{BackOff, Link};
+use crate::shelf::Shelf;
 use crate::status::{Board, What};
 use crate::worker::{Job, Outcome, Validate, Worker};
 use downbeat_core::agent::{Agent as Machine, Config, Start};

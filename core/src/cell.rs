@@ -11,10 +11,21 @@ use crate::time::LocalTime;
 use core::ops::Deref;
 use words::WordCell;
 
+#[cfg(not(downbeat_loom))]
+mod layout;
+#[cfg(downbeat_loom)]
+#[path = "cell/compact.rs"]
 mod layout;
 pub mod words;
 
 pub use layout::PLAN_WORDS;
+
+/// Orders by which a claim is given up and taken: the next writer knows the version of the last one.
+const CLAIM_ORDER: (Ordering, Ordering) = if cfg!(downbeat_bug = "relaxed_claim") {
+    (Ordering::Relaxed, Ordering::Relaxed)
+} else {
+    (Ordering::Release, Ordering::Acquire)
+};
 
 /// The published plan. Written through the one [`PlanWriter`], read through [`PlanReader`]s; both
 /// hold it as the host likes: by reference, in an `Arc`, in a static.
@@ -63,8 +74,14 @@ pub struct PlanWriter<C: Deref<Target = PlanCell>> {
 impl<C: Deref<Target = PlanCell>> PlanWriter<C> {
     /// The writer of this cell, or `None` where there is one already.
     pub fn new(cell: C) -> Option<PlanWriter<C>> {
-        // Acquire: what the writer before has stored is seen by this one.
-        let claimed = cell.claimed.swap(true, Ordering::Acquire);
+        let claimed = if cfg!(downbeat_bug = "torn_claim") {
+            let claimed = cell.claimed.load(Ordering::Acquire);
+            cell.claimed.store(true, Ordering::Relaxed);
+            claimed
+        } else {
+            // Acquire: what the writer before has stored is seen by this one.
+            cell.claimed.swap(true, CLAIM_ORDER.1)
+        };
         (!claimed).then(|| PlanWriter { cell })
     }
 
@@ -82,7 +99,7 @@ impl<C: Deref<Target = PlanCell>> PlanWriter<C> {
 
 impl<C: Deref<Target = PlanCell>> Drop for PlanWriter<C> {
     fn drop(&mut self) {
-        self.cell.claimed.store(false, Ordering::Release);
+        self.cell.claimed.store(false, CLAIM_ORDER.0);
     }
 }
 

@@ -116,7 +116,7 @@ impl<const N: usize> WordCell<N> {
 
     /// The stores of a publish, in their order.
     fn stores<'a>(&'a self, words: &'a [u32; N]) -> impl Iterator<Item = (&'a AtomicU32, u32, Ordering)> {
-        let current = self.version.load(Ordering::Relaxed);
+        let current = self.current();
         let next = current.wrapping_add(1);
         let block = self.block(if cfg!(downbeat_bug = "same_block") { current } else { next });
         let relaxed = cfg!(downbeat_bug = "relaxed_version");
@@ -129,6 +129,15 @@ impl<const N: usize> WordCell<N> {
             .chain(block.words.iter().zip(words).map(|(place, word)| (place, *word, WORDS_ORDER.0)))
             .chain(once((&block.checksum, checksum(next, words), WORDS_ORDER.0)))
             .chain(last)
+    }
+
+    /// The version that the next publish follows: the published one, whatever a writer that died has
+    /// left in the other block.
+    fn current(&self) -> u32 {
+        let version = self.version.load(Ordering::Relaxed);
+        let begun = version.wrapping_add(1);
+        let is_begun = || self.block(begun).serial.load(Ordering::Relaxed) == begun;
+        if cfg!(downbeat_bug = "continues_by_serial") && is_begun() { begun } else { version }
     }
 
     fn block(&self, version: u32) -> &Block<N> {
