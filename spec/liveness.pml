@@ -12,8 +12,12 @@
 #ifndef INTERVAL
 #define INTERVAL 5   /* lead + 2 lease + round_trip < interval, with a round trip below one tick */
 #endif
+#ifndef LEAD
 #define LEAD     2   /* lead >= lease + round_trip + stagger + retrieve */
+#endif
+#ifndef LEASE
 #define LEASE    1   /* lease > round_trip */
+#endif
 #define NOBODY   2
 #define DEAD     3   /* an agent's former life, or a request that it has given up */
 
@@ -25,6 +29,7 @@ byte g = INTERVAL;
 byte slots = 0;
 byte lease = 0;
 byte holder = NOBODY;
+byte aim = 0;            /* regular times up to the T that a live lock was granted for */
 bool held = false;
 byte promise = INTERVAL;  /* next_earliest, from now */
 
@@ -71,16 +76,19 @@ bool faults = true;
 inline age(i) {
     has_before[i] = has_k[i]; has_k[i] = false; knows[i] = false; old_answer[i] = (says[i] != NOTHING)
 }
-/* active := staged, staged := production, epoch + 1, unlock. T is the first regular time that leaves the
- * lead [226]; the lease is so short that grant and advance are in one tick. */
+/* The lock, with the T that it is granted for: the first regular time that leaves the lead [226]. */
+inline grant(who) { lease = LEASE; holder = who; aim = (g >= LEAD -> 1 : 2) }
+inline unlock() { lease = 0; holder = NOBODY; aim = 0 }
+
+/* active := staged, staged := production, epoch + 1, unlock. */
 inline stage_next() {
-    slots = (g >= LEAD -> 1 : 2);
+    slots = aim;
 #ifdef SHORT_PROMISE
     PROMISE(g + (slots - 1) * INTERVAL);   /* to T and no further */
 #else
     PROMISE(g + slots * INTERVAL);   /* next_activation as it would be at T */
 #endif
-    lease = 0; holder = NOBODY; age(0); age(1)
+    unlock(); age(0); age(1)
 }
 
 inline renew() {                     /* a Read or a Lock after T, with no live grant */
@@ -105,7 +113,7 @@ inline serve(i) {
     :: step[i] == READ -> renew(); tell_table(i)
     :: step[i] == LOCK && is_free -> renew();
         if
-        :: slots == 0 && !held -> lease = LEASE; holder = i; answer(i, GRANTED)
+        :: slots == 0 && !held -> grant(i); answer(i, GRANTED)
         :: else -> tell_table(i)     /* NotDue */
         fi
     :: step[i] == LOCK && !is_free && holder == i -> answer(i, GRANTED)   /* the same request again */
@@ -152,7 +160,7 @@ inline hear(i) {
     :: says[i] == GRANTED -> adopt(i, true); go(i, ADVANCE, LEASE)
     :: says[i] == BUSY -> adopt(i, true); give_up(i);
         if
-        :: has_k[i] -> go(i, WAIT, 1)
+        :: has_k[i] -> go(i, WAIT, lease)   /* retry_after */
         :: else -> go(i, FETCH, 0)
         fi
     :: says[i] == REFUSED -> give_up(i);
@@ -203,12 +211,12 @@ proctype time() {
     :: d_step { faults || (idle(0) && idle(1)) ->
         g = g - 1;
         if
-        :: g == 0 -> g = INTERVAL; slots = (slots > 0 -> slots - 1 : 0)
+        :: g == 0 -> g = INTERVAL; slots = (slots > 0 -> slots - 1 : 0); aim = (aim > 0 -> aim - 1 : 0)
         :: else -> skip
         fi;
         lease = (lease > 0 -> lease - 1 : 0);
 #ifndef ETERNAL_LOCK
-        holder = (lease == 0 -> NOBODY : holder);
+        holder = (lease == 0 -> NOBODY : holder); aim = (lease == 0 -> 0 : aim);
 #endif
 #ifdef RESTS_FOR_GOOD
         waits[0] = (waits[0] == 255 -> 255 : (waits[0] > 0 -> waits[0] - 1 : 0));
@@ -236,9 +244,9 @@ proctype chaos() {
     :: d_step { faults -> crash(1) }
     :: d_step { faults -> crash(0); has_k[0] = false; has_before[0] = false }
     :: d_step { faults -> crash(1); has_k[1] = false; has_before[1] = false }
-    :: d_step { faults && is_free && slots == 0 && !held -> lease = LEASE; holder = DEAD }  /* a late copy of a Lock */
+    :: d_step { faults && is_free && slots == 0 && !held -> grant(DEAD) }  /* a late copy of a Lock */
     :: d_step { faults && lease > 0 && holder == DEAD -> stage_next() }        /* a late Advance of a dead holder */
-    :: d_step { faults && !held -> held = true; lease = 0; holder = NOBODY }   /* hold */
+    :: d_step { faults && !held -> held = true; unlock() }   /* hold */
     :: d_step { held -> held = false }                                         /* unhold */
     :: d_step { faults -> faults = false }
     od
@@ -251,7 +259,6 @@ init { atomic { run agent(0); run agent(1); run time(); run chaos() } }
 /* `ok` never ends once it holds, so "always eventually ok" and "<>[] ok" are one. T passes by time alone and
  * lies ahead again by an advance alone, so the epoch advances for ever if both come again and again. The
  * agents are alike: what holds for one holds for the other. */
-ltl current_again  { (<>[] ok) -> ([]<> current(0)) }
 ltl current_stays  { (<>[] ok) -> (<>[] current(0)) }
 ltl epoch_advances { (<>[] ok) -> ([]<> (slots == 0) && []<> (slots > 0)) }
 ltl lock_freed     { []<> is_free }
@@ -259,6 +266,5 @@ ltl lock_freed     { []<> is_free }
 ltl faults_too     { []<> current(0) }
 ltl never_skips    { [] (slots < 2) }
 #ifdef STRICT
-ltl proof_again    { (<>[] ok) -> ([]<> provable(0)) }
 ltl proof_stays    { (<>[] ok) -> (<>[] provable(0)) }
 #endif

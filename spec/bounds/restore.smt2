@@ -82,3 +82,35 @@
 (echo "weak: holds announced further ahead than max_hold")
 (check-sat)
 (pop)
+
+; ── a line that had itself begun anew ─────────────────────────────────────────────────────────────
+; Its server rebooted while a promise of the line before was outstanding, and stretched what was left of it
+; (timelines.smt2). The old line had come to `died` by then, at most `ahead` after its last mark was
+; stored; `old_P` is within the wait of `died`, by the proof above. The new line began at `begun`.
+(declare-const wait_of Real) ; max(max_hold, max_lead) + 2 max_interval + max_lead
+(declare-const drift Real)
+(declare-const ahead Real)
+(declare-const stored Real)
+(declare-const died Real)
+(declare-const begun Real)
+(declare-const old_P Real)
+(define-fun begun_anew () Bool
+  (and (<= 0.0 drift) (<= 0.0 ahead) (< 0.0 wait_of) (<= stored died) (<= died (+ stored ahead))
+       (<= stored old_P) (<= old_P (+ died wait_of)) (= P (+ begun (* (- old_P stored) (+ 1.0 drift)))) (<= begun X)))
+(push)
+(assert (and begun_anew (< stored died) (< died old_P) (> drift 0.0) (< begun X)))
+(echo "alone: a promise that was taken over and stretched")
+(check-sat)
+(pop)
+(push)
+(assert begun_anew)
+(assert (> P (+ X (* (+ wait_of ahead) (+ 1.0 drift)))))
+(echo "proof: it lasts no longer than the wait and what the mark reaches ahead, stretched once more")
+(check-sat)
+(pop)
+(push)
+(assert begun_anew)
+(assert (> P (+ X wait_of)))
+(echo "weak: the wait alone, which is what a restore allows for")
+(check-sat)
+(pop)

@@ -139,3 +139,31 @@
 (echo "weak: the new line names k - 1 as active (served until its T), while old plans are at k")
 (check-sat)
 (pop)
+
+; ── a promise carried over, §12 (a) ───────────────────────────────────────────────────────────────
+; An agent holds k. Its old plan serves k until the server's old clock can have reached the old promise
+; (`until`, local); what was lost with the old store may be live after that, but not once the new line has
+; reached the new T. `from` is where the new T has certainly passed. core/src/plan.rs `carried_over`.
+(declare-const until Real)
+(declare-const from Real)
+(declare-const l Real)
+(declare-const under_old Bool)  ; k is live at l by the old promise
+(declare-const under_new Bool)  ; k is live at l on the new line: from the new T to the new promise
+(declare-const before_end Bool) ; the new promise has not run out at l
+(define-fun plans () Bool
+  (and (=> (< l until) under_old) (=> (and (>= l from) before_end) under_new)))
+(push)
+(assert (and plans (<= from until) (> l until) before_end))
+(echo "alone: a read after the old promise")
+(check-sat)
+(pop)
+(push)
+(assert (and plans (<= from until) before_end (not under_old) (not under_new)))
+(echo "proof: where the new T has certainly passed before the old promise ends, the plan may go on to the new promise")
+(check-sat)
+(pop)
+(push)
+(assert (and plans before_end (not under_old) (not under_new)))
+(echo "weak: a gap between the old promise and the new T")
+(check-sat)
+(pop)
