@@ -27,7 +27,8 @@ pub struct Search {
     pub broken: Vec<&'static str>,
 }
 
-/// Every guard whose absence alone breaks nothing in any configuration here.
+/// The guards that are said to be redundant. `downbeat-models redundant` looks for a configuration in
+/// which the absence of one alone breaks something; it takes minutes for each, and no test runs all of it.
 pub const REDUNDANT: &[Redundant] = &[
     Redundant {
         guard: Guard::EchoInRange,

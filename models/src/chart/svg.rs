@@ -287,7 +287,9 @@ fn draw_message(picture: &mut Picture, row: &Row, message: &Message, tops: &[i32
         (false, Some((_, at))) => format!("{} (sent at {at})", message.label),
         _ => message.label.clone(),
     };
-    let (middle, height) = ((from + to) / 2, (begin + y) / 2 - 6);
+    // A label stands in the middle; where the line leans, nearer its end, off the labels of others.
+    let (part, of) = if begin == y { (1, 2) } else { (2, 3) };
+    let (middle, height) = (from + (to - from) * part / of, begin + (y - begin) * part / of - 6);
     let turned = ((y - begin) as f32).atan2((to - from).abs() as f32).to_degrees() * to_right as f32;
     let words = escaped(&label);
     let _ = writeln!(
