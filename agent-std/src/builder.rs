@@ -9,6 +9,7 @@ use downbeat_core::guard::Guards;
 use downbeat_core::ids::{AgentId, Generation};
 use downbeat_core::serving::{Activation, Mode};
 use downbeat_core::time::{Rate, Span};
+use downbeat_trace::Recorder;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub struct Builder {
     pub(crate) silence_limit: Duration,
     pub(crate) agent: Option<AgentId>,
     pub(crate) validate: Option<Validate>,
+    pub(crate) recorder: Recorder,
 }
 
 impl fmt::Debug for Builder {
@@ -77,6 +79,7 @@ impl Builder {
             silence_limit: Duration::from_secs(5),
             agent: None,
             validate: None,
+            recorder: Recorder::off(),
         }
     }
 
@@ -228,6 +231,13 @@ impl Builder {
         validate: impl Fn(Generation, &Content) -> Result<(), String> + Send + 'static,
     ) -> Builder {
         self.validate = Some(Box::new(validate));
+        self
+    }
+
+    /// Where every input and output of the agent's machine is written down (default nowhere).
+    #[must_use]
+    pub fn trace(mut self, recorder: Recorder) -> Builder {
+        self.recorder = recorder;
         self
     }
 

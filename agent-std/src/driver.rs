@@ -4,7 +4,7 @@
 //! How effects are carried out is in `effects`. No decision about epochs, times, locks or promises
 //! is made here; a late timer delays nothing that readers see, because activation is a comparison.
 
-use crate::clock::{Clock, SecondSource, wall_nanos};
+use crate::clock::{Clock, Reading, SecondSource, wall_nanos};
 use crate::content::Content;
 use crate::effects::Cause;
 use crate::filling::Filling;
@@ -12,13 +12,13 @@ use crate::line::{BackOff, Line, Link, LinkEvent, never};
 use crate::shelf::Shelf;
 use crate::status::{Board, What};
 use crate::worker::{Job, Outcome};
-use downbeat_core::agent::Agent;
 use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::effect::PollAt;
 use downbeat_core::frame::Receiver;
 use downbeat_core::ids::{Digest, Generation};
 use downbeat_core::message::{Hello, Reply, ReplyBody, ToAgent};
 use downbeat_core::time::{LocalTime, Span};
+use downbeat_trace::{Input as Given, Traced};
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -37,7 +37,7 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(200);
 
 /// Everything that one agent is made of, but its readers.
 pub(crate) struct Driver {
-    pub(crate) agent: Agent,
+    pub(crate) agent: Traced,
     pub(crate) clock: Clock,
     pub(crate) board: Arc<Board>,
     pub(crate) shelf: Arc<Shelf<Content>>,
@@ -107,27 +107,32 @@ impl Driver {
         }
     }
 
-    /// The local time of an input. Where the clock broke, the machine is told so before anything
+    /// The reading of an input. Where the clock broke, the machine is told so before anything
     /// else: what was asked before the jump is then not taken for a sample.
-    pub(crate) fn input_time(&mut self) -> LocalTime {
-        let now = self.clock.now();
-        let Some(source) = &mut self.second_source else { return now };
+    pub(crate) fn input_time(&mut self) -> Reading {
+        let reading = self.clock.read();
+        let now = reading.local;
+        let Some(source) = &mut self.second_source else { return reading };
         let wall = wall_nanos();
         let same_moment = self.clock.now() - now <= SAME_MOMENT;
         let went_back = now < self.last_now;
         self.last_now = now;
         if went_back || (same_moment && source.jumped(now, wall)) {
             self.board.tell(now, What::ClockJumped);
-            let effects = self.agent.clock_broke(now);
-            self.carry_out(now, effects, &Cause::default());
+            self.give(reading, &Given::ClockBroke, &Cause::default());
         }
-        now
+        reading
+    }
+
+    /// Gives the machine an input, and carries out what it asks for.
+    pub(crate) fn give(&mut self, reading: Reading, input: &Given, cause: &Cause<'_>) {
+        let effects = self.agent.give(reading.host, reading.local, input);
+        self.carry_out(reading, effects, cause);
     }
 
     fn on_wake(&mut self) {
-        let now = self.input_time();
-        let effects = self.agent.wake(now);
-        self.carry_out(now, effects, &Cause::default());
+        let reading = self.input_time();
+        self.give(reading, &Given::Wake, &Cause::default());
         if let Link::Up(line) = &self.link
             && line.silent_since.is_some_and(|since| since.elapsed() > self.silence_limit)
         {
@@ -151,23 +156,21 @@ impl Driver {
     }
 
     fn on_connected(&mut self, stream: TcpStream) {
-        let now = self.input_time();
+        let reading = self.input_time();
         self.link = Link::Up(Line::new(stream));
         self.receiver = Some(Box::default());
-        self.board.tell(now, What::Connected);
-        let effects = self.agent.connected(now);
-        self.carry_out(now, effects, &Cause::default());
+        self.board.tell(reading.local, What::Connected);
+        self.give(reading, &Given::Connected, &Cause::default());
     }
 
     /// The connection is gone, or none could be made.
     fn lost(&mut self, error: io::Error) {
-        let now = self.input_time();
+        let reading = self.input_time();
         let was_up = matches!(self.link, Link::Up(_));
         self.link = Link::Down { until: Instant::now() + self.back_off.next() };
-        self.board.tell(now, What::Disconnected(error.to_string()));
+        self.board.tell(reading.local, What::Disconnected(error.to_string()));
         if was_up {
-            let effects = self.agent.disconnected(now);
-            self.carry_out(now, effects, &Cause::default());
+            self.give(reading, &Given::Disconnected, &Cause::default());
         }
     }
 
@@ -177,20 +180,20 @@ impl Driver {
         let mut buffer = [0; READ_MAX];
         let Some(len) = line.read(&mut buffer)? else { return Ok(()) };
         // As early as can be: all of it has arrived by now.
-        let now = self.input_time();
+        let reading = self.input_time();
         let mut rest = buffer.get(..len).unwrap_or_default();
         let Some(mut receiver) = self.receiver.take() else { return Ok(()) };
         while let Some(received) = receiver.next::<ToAgent<&[u8]>>(&mut rest) {
             match received {
-                Ok(message) => self.on_message(now, message),
-                Err(fault) => self.board.tell(now, What::BadFrame(fault)),
+                Ok(message) => self.on_message(reading, message),
+                Err(fault) => self.board.tell(reading.local, What::BadFrame(fault)),
             }
         }
         self.receiver = Some(receiver);
         Ok(())
     }
 
-    fn on_message(&mut self, now: LocalTime, message: ToAgent<&[u8]>) {
+    fn on_message(&mut self, reading: Reading, message: ToAgent<&[u8]>) {
         let bytes = match &message {
             ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => *bytes,
             _ => &[],
@@ -198,40 +201,37 @@ impl Driver {
         if matches!(message, ToAgent::Welcome(_)) {
             self.back_off.reset();
         }
-        let message = message.without_content();
-        let effects = self.agent.receive(now, &message);
-        let route = match &message {
-            ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Some(route),
+        let input = Given::Receive(message.without_content());
+        let route = match &input {
+            Given::Receive(ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. })) => Some(route),
             _ => None,
         };
-        self.carry_out(now, effects, &Cause { bytes, route });
+        self.give(reading, &input, &Cause { bytes, route });
     }
 
     fn on_outcome(&mut self, outcome: Outcome) {
-        let now = self.input_time();
+        let reading = self.input_time();
         match outcome {
-            Outcome::Warning(text) => self.board.tell(now, What::Warning(text)),
+            Outcome::Warning(text) => self.board.tell(reading.local, What::Warning(text)),
             Outcome::Verified { number, .. } if number != self.verification => {}
             Outcome::Verified { target, found, content, cause, .. } => {
-                self.on_verified(now, target, found, content, cause);
+                self.on_verified(reading, target, found, content, cause);
             }
         }
     }
 
     /// What every turn ends with.
     fn finish_turn(&mut self) {
-        let now = self.clock.now();
+        let reading = self.clock.read();
         while std::mem::take(&mut self.copied) {
-            let effects = self.agent.copied(now);
-            self.carry_out(now, effects, &Cause::default());
+            self.give(reading, &Given::Copied, &Cause::default());
         }
-        self.board.note(now, self.agent.phase(), self.agent.clock(), self.agent.table());
+        self.board.note(reading.local, self.agent.phase(), self.agent.clock(), self.agent.table());
     }
 
     async fn on_stop(&mut self) {
-        let now = self.input_time();
-        let effects = self.agent.shut_down(now);
-        self.carry_out(now, effects, &Cause::default());
+        let reading = self.input_time();
+        self.give(reading, &Given::ShutDown, &Cause::default());
         if let Link::Up(line) = &mut self.link {
             line.drain(DRAIN_LIMIT).await;
         }

@@ -1,5 +1,6 @@
 //! Carries out what core's machine asks for, in its order: messages, plans, content, copies, events.
 
+use crate::clock::Reading;
 use crate::content::Content;
 use crate::driver::Driver;
 use crate::filling::Filling;
@@ -12,6 +13,7 @@ use downbeat_core::ids::Generation;
 use downbeat_core::message::{Request, Route, ToServer};
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::LocalTime;
+use downbeat_trace::Input;
 use std::sync::Arc;
 
 /// What an input brought that is the host's and never enters the machine.
@@ -24,7 +26,8 @@ pub(crate) struct Cause<'a> {
 }
 
 impl Driver {
-    pub(crate) fn carry_out(&mut self, now: LocalTime, effects: Effects, cause: &Cause<'_>) {
+    pub(crate) fn carry_out(&mut self, reading: Reading, effects: Effects, cause: &Cause<'_>) {
+        let now = reading.local;
         for effect in effects {
             match effect {
                 Effect::Hello => self.send(&ToServer::Hello(self.hello.clone())),
@@ -36,7 +39,7 @@ impl Driver {
                         filling.keep(cause.bytes);
                     }
                 }
-                Effect::Verify { target } => self.verify(now, target),
+                Effect::Verify { target } => self.verify(reading, target),
                 // Both buffers are memory: the copy is done as soon as it is asked for.
                 Effect::Copy { .. } => self.copied = true,
                 Effect::Event(event) => self.board.tell(now, What::Protocol(event)),
@@ -81,16 +84,16 @@ impl Driver {
         self.filling = Some(Filling::begin(target, route, datasets, self.content_limit, self.keeps_raw));
     }
 
-    fn verify(&mut self, now: LocalTime, target: Generation) {
+    fn verify(&mut self, reading: Reading, target: Generation) {
         self.verification += 1;
         let number = self.verification;
         match self.filling.take().filter(|filling| filling.target == target) {
             Some(filling) => {
                 self.verifying = Some(target.digest);
-                self.ask_worker(now, Some(Job::Verify { number, filling: Box::new(filling) }));
+                self.ask_worker(reading.local, Some(Job::Verify { number, filling: Box::new(filling) }));
             }
             // Nothing of it is here: it is asked for again.
-            None => self.on_verified(now, target, Verified::Mismatch, None, None),
+            None => self.on_verified(reading, target, Verified::Mismatch, None, None),
         }
     }
 
@@ -104,13 +107,14 @@ impl Driver {
     /// What the worker found.
     pub(crate) fn on_verified(
         &mut self,
-        now: LocalTime,
+        reading: Reading,
         target: Generation,
         found: Verified,
         content: Option<Arc<Content>>,
         cause: Option<String>,
     ) {
         self.verifying = None;
+        let now = reading.local;
         match (found, cause) {
             (Verified::Vetoed(why), Some(cause)) => self.board.tell(now, What::Refused(target, why, cause)),
             (_, Some(cause)) => self.board.tell(now, What::Warning(cause)),
@@ -119,7 +123,6 @@ impl Driver {
         if let Some(content) = content {
             self.shelf.put(target.digest, content);
         }
-        let effects = self.agent.verified(now, target, found);
-        self.carry_out(now, effects, &Cause::default());
+        self.give(reading, &Input::Verified { target, found }, &Cause::default());
     }
 }

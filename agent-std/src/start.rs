@@ -11,12 +11,13 @@ use crate::line::{BackOff, Link};
 use crate::shelf::Shelf;
 use crate::status::{Board, What};
 use crate::worker::{Job, Outcome, Validate, Worker};
-use downbeat_core::agent::{Agent as Machine, Config, Start};
+use downbeat_core::agent::{Config, Start};
 use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::ids::{AgentId, Generation, Incarnation, Name};
 use downbeat_core::message::{DATASETS_MAX, Hello, TOKEN_MAX, VERSION};
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::Span;
+use downbeat_trace::Traced;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -104,7 +105,8 @@ impl Builder {
         hello.agent = agent;
 
         let boot = boot_id();
-        let now = self.clock.now();
+        let reading = self.clock.read();
+        let now = reading.local;
         let start = Start { incarnation, boot, now, page: None, last_good };
         let nothing = SwitchPlan::nothing(boot, self.mode, self.activation);
         let cell = Arc::new(PlanCell::new(&nothing));
@@ -119,7 +121,7 @@ impl Builder {
         let (stop, stopped) = oneshot::channel();
         let back_off = |span: Span| Duration::from_nanos(span.as_nanos().unsigned_abs());
         let driver = Driver {
-            agent: Machine::new(self.config(agent), start),
+            agent: Traced::new(self.recorder.clone(), reading.host, &hello.farm, self.config(agent), start),
             clock: self.clock.clone(),
             board: board.clone(),
             shelf: shelf.clone(),

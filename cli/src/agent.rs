@@ -2,16 +2,17 @@
 //! are its flags, its log, and a reader that says what readers see.
 
 use crate::failure::Failure;
-use crate::serve::Signals;
+use crate::serve::{Signals, recorder};
 use crate::show;
 use clap::{Args, ValueEnum};
 use downbeat_agent::clock::Distortion;
-use downbeat_agent::{Agent, Builder, Clock, Reader, What};
+use downbeat_agent::{Agent, Builder, Clock, Look, Reader, What};
 use downbeat_core::content::{DatasetSum, GenerationHasher, record_digest};
 use downbeat_core::effect::Event;
-use downbeat_core::ids::{Digest, Name};
+use downbeat_core::ids::{Digest, Incarnation, Name};
 use downbeat_core::serving::{Mode, Serving};
 use downbeat_core::time::{LocalTime, Span};
+use downbeat_trace::{Line, Recorder};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -55,6 +56,10 @@ pub(crate) struct Run {
     /// Prints those lines as JSON
     #[arg(long)]
     json: bool,
+    /// Appends everything that the protocol's core is given and answers, and what --print or --json reads, to a file,
+    /// for 'downbeat-models replay'; it grows for as long as the agent runs
+    #[arg(long, env = "DOWNBEAT_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// For tests: how far its clock is ahead of the host's
     #[arg(long, hide = true, default_value = "0s", value_parser = show::parse_span, allow_hyphen_values = true)]
     clock_offset: i64,
@@ -111,21 +116,28 @@ impl Run {
         })?;
         runtime.block_on(async {
             let signals = Signals::new()?;
-            let agent = self.builder().start().await.map_err(Failure::own)?;
+            let recorder = recorder(self.trace.as_deref())?;
+            let agent = self.builder().trace(recorder.clone()).start().await.map_err(Failure::own)?;
             let log = tokio::spawn(log(agent.happenings(), self.json && self.repeat.is_some()));
             let stop = Arc::new(AtomicBool::new(false));
             let printer = (self.print || self.json).then(|| {
                 let (reader, stop) = (agent.reader(), stop.clone());
                 let (json, repeat) = (self.json, self.repeat.filter(|_| self.json));
-                std::thread::spawn(move || print(reader, json, repeat, &stop))
+                let teller = Teller { recorder: recorder.clone(), life: agent.incarnation(), last: None };
+                std::thread::spawn(move || print(reader, json, repeat, teller, &stop))
             });
             signals.wait().await;
             stop.store(true, Ordering::Relaxed);
+            let clock = agent.clock().clone();
             agent.stop().await;
             log.abort();
             if let Some(printer) = printer {
                 // It only prints; where standard output is gone it has ended already.
                 let _ = printer.join();
+            }
+            recorder.end(clock.read().host);
+            if !recorder.is_whole() {
+                tracing::error!("the trace is not whole: its file could not be written");
             }
             Ok(())
         })
@@ -230,16 +242,17 @@ impl Sight {
 
 /// Looks again and again, in a tight loop where a switch is near, and prints what changes: since when
 /// it is seen, and until when what was before was seen, by the host's own clock.
-fn print(mut reader: Reader, as_json: bool, repeat: Option<i64>, stop: &AtomicBool) {
+fn print(mut reader: Reader, as_json: bool, repeat: Option<i64>, mut teller: Teller, stop: &AtomicBool) {
     let mut before: Option<(Sight, LocalTime)> = None;
     let mut said = LocalTime::MIN;
     while !stop.load(Ordering::Relaxed) {
         let look = reader.read_now();
         let sight = Sight::of(look.serving);
+        let digest = teller.note(look, &mut reader, repeat);
         if before.is_none_or(|(last, _)| last != sight) {
             let until = before.map(|(_, until)| until.as_nanos());
             let line = if as_json {
-                line_json(&mut reader, sight, look.host, until).to_string()
+                line_json(&mut reader, sight, digest, look.host, until).to_string()
             } else {
                 line_text(&mut reader, sight)
             };
@@ -264,6 +277,48 @@ fn print(mut reader: Reader, as_json: bool, repeat: Option<i64>, stop: &AtomicBo
     }
 }
 
+/// Tells a trace what the reader gets.
+struct Teller {
+    recorder: Recorder,
+    life: Incarnation,
+    /// The last look, and when a line was last written.
+    last: Option<(Look, LocalTime)>,
+}
+
+impl Teller {
+    /// A look: told where it differs from the one before it, with that one, so that both ends of an
+    /// interval are known; else as often as is asked for. Returns the digest of the records that a new
+    /// sight shows.
+    fn note(&mut self, look: Look, reader: &mut Reader, repeat: Option<i64>) -> Option<Digest> {
+        let Some((last, told)) = self.last.replace((look, look.host)) else {
+            return self.tell_new(look, reader);
+        };
+        if last.serving != look.serving {
+            if told < last.host {
+                self.tell(last, None);
+            }
+            return self.tell_new(look, reader);
+        }
+        if repeat.is_some_and(|repeat| (look.host - told).as_nanos() >= repeat) {
+            self.tell(look, None);
+        } else {
+            self.last = Some((look, told));
+        }
+        None
+    }
+
+    fn tell_new(&self, look: Look, reader: &mut Reader) -> Option<Digest> {
+        let records = records_digest(reader, Sight::of(look.serving));
+        self.tell(look, records);
+        records
+    }
+
+    fn tell(&self, look: Look, records: Option<Digest>) {
+        let Look { serving: got, at: now, host: at } = look;
+        self.recorder.tell(|| Line::Read { at, life: self.life, reader: 0, now, got, records });
+    }
+}
+
 fn records(reader: &mut Reader, sight: Sight) -> Option<usize> {
     reader.pinned(sight.generation?).map(|guard| guard.content().len())
 }
@@ -282,9 +337,15 @@ fn records_digest(reader: &mut Reader, sight: Sight) -> Option<Digest> {
     Some(hasher.finish())
 }
 
-fn line_json(reader: &mut Reader, sight: Sight, host: LocalTime, until: Option<i64>) -> Value {
+fn line_json(
+    reader: &mut Reader,
+    sight: Sight,
+    records_digest: Option<Digest>,
+    host: LocalTime,
+    until: Option<i64>,
+) -> Value {
     json!({
-        "records_digest": records_digest(reader, sight).map(|digest| digest.to_string()),
+        "records_digest": records_digest.map(|digest| digest.to_string()),
         "state": sight.state,
         "epoch": sight.generation.map(|generation| generation.epoch),
         "digest": sight.generation.map(|generation| generation.digest.to_string()),

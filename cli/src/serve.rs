@@ -6,6 +6,7 @@ use crate::remote::{Remote, Sent, Target};
 use clap::Args;
 use downbeat_core::ids::Name;
 use downbeat_server::{AccessToken, Config, Handle, Role, Server, StartAs, SystemClock};
+use downbeat_trace::Recorder;
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -49,6 +50,10 @@ pub(crate) struct Serve {
     /// Vouches that no agent runs a plan of the old server: begins a new timeline at once
     #[arg(long, group = "start")]
     vouch: bool,
+    /// Appends everything that the protocol's core is given and answers to a file, for 'downbeat-models replay'; it
+    /// grows for as long as the server runs
+    #[arg(long, env = "DOWNBEAT_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Carries no agent of its own: cycles are then begun by agents alone
     #[arg(long)]
     no_own_agent: bool,
@@ -144,6 +149,7 @@ impl Serve {
             (.., true) => StartAs::Vouched,
             _ => StartAs::Ordinary,
         };
+        config.trace = recorder(self.trace.as_deref())?;
         if let Some(boot) = &self.boot_id {
             let clock = SystemClock::new(Some(boot)).map_err(Failure::own)?;
             config.clock = Some(Arc::new(clock));
@@ -208,6 +214,17 @@ impl Serve {
         println!("Next: downbeat agent --server {control} --farm {} --print", self.farm);
         println!("      downbeat put prices EUR 1.09 --url {} --farm {}", own_url(http), self.farm);
     }
+}
+
+/// What writes to the trace that was asked for.
+pub(crate) fn recorder(path: Option<&Path>) -> Result<Recorder, Failure> {
+    let Some(path) = path else { return Ok(Recorder::off()) };
+    Recorder::append(path).map_err(|error| {
+        let path = path.display();
+        Failure::Usage(format!(
+            "the trace {path} can't be written ({error}); name a file that can, or leave it out"
+        ))
+    })
 }
 
 /// The database in a folder, or the file that is named.

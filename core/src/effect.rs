@@ -7,6 +7,7 @@ use crate::message::{ErrorCode, Request, Switched, Veto};
 use crate::serving::SwitchPlan;
 use crate::time::LocalTime;
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 /// The most effects of one input.
 pub const EFFECTS_MAX: usize = 12;
@@ -15,7 +16,7 @@ pub const EFFECTS_MAX: usize = 12;
 pub type Effects = Vec<Effect, EFFECTS_MAX>;
 
 /// Which of the agent's two buffers (Fig. 4, items 200 and 202).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Cache {
     /// The one that readers are on: filled directly only by a joining agent.
     Active,
@@ -24,7 +25,7 @@ pub enum Cache {
 }
 
 /// One thing that the host has to do.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Effect {
     /// Send the host's `Hello`, with the machine's incarnation.
     Hello,
@@ -65,7 +66,7 @@ pub enum Effect {
 }
 
 /// What happened, for logs and counters; nothing needs to be done.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Event {
     /// The server is on another timeline.
     NewTimeline,
@@ -90,7 +91,7 @@ pub enum Event {
 }
 
 /// What the host found when it was asked to verify.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Verified {
     /// It is whole, its digests agree, and it can be served.
     Whole,

@@ -5,6 +5,8 @@
 //! holds anything but [`Guards::ALL`]. Guards that live outside core (the order in which a reader
 //! looks, who may write a page) have their twins in models/.
 
+use serde::{Deserialize, Serialize};
+
 /// One rule that can be switched off. The doc of each says which trap of PROTOCOL §11 it closes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
@@ -148,7 +150,7 @@ impl Guard {
 }
 
 /// The set of guards that are on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Guards(u64);
 
 impl Guards {

@@ -1,6 +1,8 @@
 //! Names and numbers by which things are told apart. Compared, never interpreted; the rules for
 //! drawing them (what must be random, what must rise) stand with each type.
 
+mod hex;
+
 use core::fmt;
 use heapless::String;
 use serde::{Deserialize, Serialize};
@@ -63,7 +65,7 @@ pub type Token = u64;
 
 /// An agent's id: 16 random bytes made at installation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-pub struct AgentId(pub [u8; 16]);
+pub struct AgentId(#[serde(with = "hex")] pub [u8; 16]);
 
 /// One start of one agent: a random 64-bit number drawn at every start, compared for equality
 /// only. A counter that can be lost with a disk is a trap (PROTOCOL §11).
@@ -94,7 +96,7 @@ pub struct TimelineId {
 /// BLAKE3-256 of a record, a generation or an object, as `content` and `object` compute it. The
 /// protocol's machines only compare digests.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-pub struct Digest(pub [u8; 32]);
+pub struct Digest(#[serde(with = "hex")] pub [u8; 32]);
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,6 +11,7 @@ use crate::ids::{Digest, RequestId};
 use crate::message::{Grant, Refusal, ReplyBody, RequestBody};
 use crate::table::{Lock, SyncTable, next_activation};
 use crate::time::{ServerTime, Span};
+use serde::{Deserialize, Serialize};
 
 /// What the content is asked, answered from the same transaction as the table.
 pub trait Facts {
@@ -22,7 +23,7 @@ pub trait Facts {
 }
 
 /// The verdict on production as the candidate for the next generation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Verdict {
     /// It differs from what is staged; the digest that the new generation will have.
     Promote(Digest),
@@ -33,7 +34,7 @@ pub enum Verdict {
 }
 
 /// What the store does to the content in the same transaction as it writes the table.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[must_use]
 pub enum Effect {
     /// Nothing.

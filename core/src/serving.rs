@@ -56,7 +56,7 @@ pub struct SwitchPlan {
 }
 
 /// What a read gets.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Serving {
     /// The active generation.
     Active(Generation),

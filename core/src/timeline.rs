@@ -119,7 +119,7 @@ fn most_slew(rate: Rate) -> i64 {
 }
 
 /// What is known, at the start of a new line, of how far the old one has come.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum OldLine {
     /// The server ended without a chance to be copied; its last mark was stored at this instant of
     /// the old line (a reboot, a move to another host).

@@ -9,6 +9,7 @@ pub mod properties;
 pub mod record;
 pub mod recover;
 pub mod redundant;
+pub mod replay;
 pub mod report;
 pub mod search;
 pub mod simulate;

@@ -1,7 +1,7 @@
 //! `downbeat-models`: the checkers as a command.
 
 use downbeat_models::search::Search;
-use downbeat_models::{checks, report, twins};
+use downbeat_models::{checks, replay, report, twins};
 use stateright::Model;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,8 +13,11 @@ const USAGE: &str = "usage: downbeat-models COMMAND
   explain TWIN [--svg FILE]   the shortest counterexample of a twin as a sequence chart, with clocks;
                               also as a picture, where a file is named
   redundant [GUARD...]        takes each guard away that stands behind another: nothing may break
-  simulate SEEDS [EVENTS]     random runs with the seeds 1 to SEEDS, of so many steps each (10000)
-  replay SEED [EVENTS]        one of them
+  simulate [--seeds N] [--events N] [--seed S]
+                              random runs with the seeds 1 to N (100) or with S alone, of so many steps
+                              each (10000)
+  replay FILE...              traces of servers, agents and readers of one host: fed to the core again, which
+                              must answer as it did, and judged together at the real instants
   explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
                               (default address: localhost:3000)
   list                        the names
@@ -32,10 +35,8 @@ fn main() -> ExitCode {
             known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name, Some(file)))
         }
         ["redundant", names @ ..] => report::redundant(names),
-        ["simulate", seeds] => simulate(seeds, "10000", false),
-        ["simulate", seeds, events] => simulate(seeds, events, false),
-        ["replay", seed] => simulate(seed, "10000", true),
-        ["replay", seed, events] => simulate(seed, events, true),
+        ["simulate", options @ ..] => simulate(options),
+        ["replay", first, rest @ ..] => replay::replay(&[&[*first], rest].concat()),
         ["explore", name] => explore(name, "localhost:3000"),
         ["explore", name, address] => explore(name, address),
         ["list"] => {
@@ -65,12 +66,21 @@ fn known(names: &[&str], all: &[&'static str]) -> Option<ExitCode> {
     Some(ExitCode::from(2))
 }
 
-fn simulate(seeds: &str, events: &str, one: bool) -> ExitCode {
-    let (Ok(seeds), Ok(events)) = (seeds.parse::<u64>(), events.parse::<u64>()) else {
-        eprintln!("seeds and events are whole numbers");
-        return ExitCode::from(2);
-    };
-    report::simulate(if one { seeds } else { 1 }, seeds, events)
+fn simulate(options: &[&str]) -> ExitCode {
+    let (mut seeds, mut events, mut one) = (100, 10_000, None);
+    for option in options.chunks(2) {
+        let number = option.get(1).and_then(|number| number.parse::<u64>().ok());
+        match (option[0], number) {
+            ("--seeds", Some(number)) => seeds = number,
+            ("--events", Some(number)) => events = number,
+            ("--seed", Some(number)) => one = Some(number),
+            _ => {
+                eprintln!("simulate takes --seeds, --events and --seed, each with a whole number");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    report::simulate(one.unwrap_or(1), one.unwrap_or(seeds), events)
 }
 
 fn explore(name: &str, address: &str) -> ExitCode {

@@ -5,6 +5,7 @@ use crate::access::AccessToken;
 use crate::clock::HostClock;
 use downbeat_core::guard::Guards;
 use downbeat_core::time::Rate;
+use downbeat_trace::Recorder;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Config {
     pub queue: usize,
     /// All of them, outside of demonstrations.
     pub guards: Guards,
+    /// Where every input and output of core is written down (default nowhere).
+    pub trace: Recorder,
 }
 
 /// What is known of the server that served the database before (PROTOCOL §8).
@@ -81,6 +84,7 @@ impl Config {
             patience: Duration::from_secs(10),
             queue: 1_024,
             guards: Guards::ALL,
+            trace: Recorder::off(),
         }
     }
 }

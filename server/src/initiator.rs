@@ -4,13 +4,14 @@
 
 use crate::farm::Farm;
 use crate::shared::{Refused, Shared};
-use downbeat_core::agent::{Agent, Config, Start};
+use downbeat_core::agent::{Config, Start};
 use downbeat_core::effect::{Effect, Effects, PollAt, Verified};
 use downbeat_core::ids::{AgentId, Digest, Incarnation, RequestId};
 use downbeat_core::message::{
     ErrorCode, ObjectRef, Reply, ReplyBody, Request, RequestBody, Route, Stamp, ToAgent, VERSION, Welcome,
 };
 use downbeat_core::serving::Mode;
+use downbeat_trace::{Input, Traced};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +27,11 @@ pub(crate) async fn run(shared: Arc<Shared>, farm: Arc<Farm>) {
     };
     let config = Config { samples: 0, reports: false, ..Config::new(OWN, Mode::Prompt) };
     let (boot, now) = (shared.time.boot(), shared.time.local());
-    let mut own = Own {
-        agent: Agent::new(config, Start { incarnation, boot, now, page: None, last_good: None }),
-        shared,
-        farm,
-    };
+    let start = Start { incarnation, boot, now, page: None, last_good: None };
+    let recorder = shared.time.recorder().clone();
+    let mut own = Own { agent: Traced::new(recorder, now, &farm.name, config, start), shared, farm };
     let mut stop = own.shared.stop.clone();
-    let effects = own.agent.connected(own.shared.time.local());
+    let effects = own.give(&Input::Connected);
     own.carry_out(effects).await;
     loop {
         let wait = own.wait();
@@ -40,21 +39,27 @@ pub(crate) async fn run(shared: Arc<Shared>, farm: Arc<Farm>) {
             _ = stop.wait_for(|stop| *stop) => break,
             () = tokio::time::sleep(wait) => {}
         }
-        let effects = own.agent.wake(own.shared.time.local());
+        let effects = own.give(&Input::Wake);
         own.carry_out(effects).await;
     }
     // A grant that is held is given back (step 232).
-    let effects = own.agent.shut_down(own.shared.time.local());
+    let effects = own.give(&Input::ShutDown);
     own.carry_out(effects).await;
 }
 
 struct Own {
-    agent: Agent,
+    agent: Traced,
     shared: Arc<Shared>,
     farm: Arc<Farm>,
 }
 
 impl Own {
+    /// Gives the machine an input. Its clock is the host's own.
+    fn give(&mut self, input: &Input) -> Effects {
+        let now = self.shared.time.local();
+        self.agent.give(now, now, input)
+    }
+
     /// Until the machine wants to be woken; at most a second, since the host's clock is not the
     /// runtime's (a spurious wake-up does no harm).
     fn wait(&self) -> Duration {
@@ -76,12 +81,11 @@ impl Own {
                 Effect::Hello => self.welcome(),
                 Effect::Send(request) => self.answer(request).await,
                 Effect::Verify { target } => {
-                    let now = self.shared.time.local();
-                    queue.extend(self.agent.verified(now, target, Verified::Whole));
+                    queue.extend(self.give(&Input::Verified { target, found: Verified::Whole }));
                     continue;
                 }
                 Effect::Copy { .. } => {
-                    queue.extend(self.agent.copied(self.shared.time.local()));
+                    queue.extend(self.give(&Input::Copied));
                     continue;
                 }
                 Effect::Event(event) => {
@@ -90,7 +94,7 @@ impl Own {
                 }
                 Effect::Publish(_) | Effect::Begin { .. } | Effect::Keep { .. } => continue,
             };
-            queue.extend(self.agent.receive(self.shared.time.local(), &answer));
+            queue.extend(self.give(&Input::Receive(answer)));
         }
     }
 

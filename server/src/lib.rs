@@ -18,6 +18,7 @@ mod shared;
 mod sql;
 mod start;
 pub mod store;
+mod told;
 mod witness;
 
 pub use access::{AccessToken, Role};

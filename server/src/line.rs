@@ -10,6 +10,7 @@ use downbeat_core::guard::Guards;
 use downbeat_core::ids::TimelineId;
 use downbeat_core::time::{LocalTime, Rate, ServerTime};
 use downbeat_core::timeline::{Line, OldLine, begin_line};
+use downbeat_trace::{How, Line as Trace, Recorder};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,6 +54,8 @@ impl From<StoreError> for LineError {
 pub(crate) struct Reading {
     pub(crate) timeline: TimelineId,
     pub(crate) time: ServerTime,
+    /// The host's clock, of which the time was made.
+    pub(crate) local: LocalTime,
     /// Whether it may be given out: it is not beyond the mark.
     pub(crate) allowed: bool,
 }
@@ -78,6 +81,7 @@ pub(crate) struct Time {
     line: RwLock<Line>,
     place: Place,
     rate: Rate,
+    recorder: Recorder,
     /// Another server took the database over: this one's time is worth nothing any more.
     lost: AtomicBool,
 }
@@ -92,11 +96,13 @@ impl Time {
         start_as: StartAs,
         rate: Rate,
         guards: Guards,
+        recorder: Recorder,
     ) -> Result<(Time, TakenUp), LineError> {
         let stored = store.clock::<StoredClock>()?;
+        recorder.tell(|| Trace::Server { at: clock.local(), guards, rate, boot: clock.boot() });
         let make = |timeline, line, place| {
-            let lost = AtomicBool::new(false);
-            Time { clock: clock.clone(), timeline, line: RwLock::new(line), place, rate, lost }
+            let (lost, recorder) = (AtomicBool::new(false), recorder.clone());
+            Time { clock: clock.clone(), timeline, line: RwLock::new(line), place, rate, recorder, lost }
         };
         let old = match (&stored, start_as) {
             (_, StartAs::Vouched) => OldLine::Vouched,
@@ -108,6 +114,7 @@ impl Time {
                 }
                 if continues(&stored.line, &*clock) {
                     let time = make(*timeline, stored.line, place);
+                    time.tell(clock.local(), How::Continued, stored.line);
                     time.renew(store)?;
                     return Ok((time, TakenUp::Continued));
                 }
@@ -120,14 +127,36 @@ impl Time {
             random: getrandom::u64().map_err(|error| LineError::Random(std::io::Error::other(error)))?,
         };
         let now = clock.local();
-        let line = Line::begin(clock.boot(), now, clock.wall());
+        let wall = clock.wall();
+        let line = Line::begin(clock.boot(), now, wall);
+        let time = make(timeline, line, place);
+        time.tell(now, How::Begun { wall }, line);
+        let place = &time.place;
         let stored_clock = StoredClock { line, file: place.file.clone() };
+        let mut gone_over = Vec::new();
         store.begin_line(left, timeline, &stored_clock, |table| {
-            begin_line(table, timeline, old, line.at(now), rate, guards)
+            let over = begin_line(table, timeline, old, line.at(now), rate, guards);
+            let (at, now) = (now, line.at(now));
+            recorder.tell(|| Trace::Over { at, old, now, before: table.clone(), table: over.clone() });
+            gone_over.push(table.farm.clone());
+            over
         })?;
+        for farm in gone_over {
+            recorder.tell(|| Trace::Committed { at: clock.local(), farm });
+        }
         place.witness.note(timeline, line.mark.until);
         let taken = if left.is_none() { TakenUp::First } else { TakenUp::Begun };
-        Ok((make(timeline, line, place), taken))
+        Ok((time, taken))
+    }
+
+    /// A line comes into force. Told before a time of it is given out.
+    fn tell(&self, at: LocalTime, how: How, line: Line) {
+        self.recorder.tell(|| Trace::Clock { at, timeline: self.timeline, how, line });
+    }
+
+    /// Where core's inputs and outputs are told to.
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// The host's local time: what stamps are taken in.
@@ -155,7 +184,7 @@ impl Time {
         let line = self.line();
         let now = self.clock.local();
         let allowed = line.may_give_out(now) && !self.lost.load(Ordering::Relaxed);
-        Reading { timeline: self.timeline, time: line.at(now), allowed }
+        Reading { timeline: self.timeline, time: line.at(now), local: now, allowed }
     }
 
     /// The time at an instant that was looked at a moment ago.
@@ -177,7 +206,8 @@ impl Time {
     pub(crate) fn renew(&self, store: &mut impl Store) -> Result<(), StoreError> {
         loop {
             let in_force = self.line();
-            let line = in_force.renewed(self.clock.local(), self.clock.wall(), self.rate);
+            let (now, wall) = (self.clock.local(), self.clock.wall());
+            let line = in_force.renewed(now, wall, self.rate);
             let stored = StoredClock { line, file: self.place.file.clone() };
             match store.put_clock(self.timeline, &stored) {
                 Ok(()) => self.place.witness.note(self.timeline, line.mark.until),
@@ -188,6 +218,7 @@ impl Time {
                 Err(error) => return Err(error),
             }
             if !line.outlived(&in_force, self.clock.local()) {
+                self.tell(now, How::Renewed { wall }, line);
                 *self.line.write().unwrap_or_else(PoisonError::into_inner) = line;
                 return Ok(());
             }

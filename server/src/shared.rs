@@ -3,9 +3,10 @@
 
 use crate::access::Tokens;
 use crate::farm::Farm;
-use crate::line::Time;
+use crate::line::{Reading, Time};
 use crate::sql::{Overloaded, Sql};
 use crate::store::{SqliteStore, Step, Store, StoreError, StoreFacts};
+use crate::told::Asked;
 use downbeat_core::guard::Guards;
 use downbeat_core::ids::{Epoch, Name, RequestId};
 use downbeat_core::message::{ReplyBody, RequestBody};
@@ -13,8 +14,10 @@ use downbeat_core::operator::earliest_live;
 use downbeat_core::server::{Effect, answer_from_snapshot, transition};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::ServerTime;
+use downbeat_trace::Line;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -92,15 +95,26 @@ impl Shared {
         if !reading.allowed {
             return Err(Refused::NoTime);
         }
-        if let Some(reply) = answer_from_snapshot(&farm.table(), &request, reading.time) {
-            return Ok(Some(reply));
+        if let Some(reply) = answer_from_snapshot::<Infallible>(&farm.table(), &request, reading.time) {
+            self.time.recorder().tell(|| Line::Answer {
+                at: reading.local,
+                farm: farm.name.clone(),
+                now: reading.time,
+                id,
+                request: request.clone(),
+                reply: reply.clone().map_bytes(|never| match never {}),
+            });
+            return Ok(Some(reply.map_bytes(|never| match never {})));
         }
-        let guards = self.guards;
+        let (guards, time) = (self.guards, self.time.clone());
         let (reply, promoted) = self
-            .change(farm, move |table, now, facts| {
-                match transition(table, id, &request, now, facts, guards) {
+            .change(farm, move |table, reading, facts| {
+                let facts = Asked::new(facts);
+                match transition::<Infallible>(table, id, &request, reading.time, &facts, guards) {
                     Some(done) => {
-                        let reply = (Some(done.reply), done.effect != Effect::None);
+                        time.recorder().tell(|| facts.into_line(table, reading, (id, &request), &done));
+                        let reply =
+                            (Some(done.reply.map_bytes(|never| match never {})), done.effect != Effect::None);
                         Step { table: done.table, effect: done.effect, reply }
                     }
                     None => Step { table: table.clone(), effect: Effect::None, reply: (None, false) },
@@ -113,12 +127,12 @@ impl Shared {
         Ok(reply)
     }
 
-    /// Runs one of core's functions in a transaction, with `now` read inside it, and publishes the
+    /// Runs one of core's functions in a transaction, with the clock read inside it, and publishes the
     /// table that was committed.
     pub(crate) async fn change<R: Send + 'static>(
         &self,
         farm: &Arc<Farm>,
-        decide: impl FnOnce(&SyncTable, ServerTime, &StoreFacts<'_>) -> Step<R> + Send + 'static,
+        decide: impl FnOnce(&SyncTable, Reading, &StoreFacts<'_>) -> Step<R> + Send + 'static,
     ) -> Result<R, Refused> {
         let (time, farm) = (self.time.clone(), farm.clone());
         self.writer.run(move |store| change_in(store, &time, &farm, decide)).await?
@@ -156,22 +170,34 @@ fn change_in<R>(
     store: &mut SqliteStore,
     time: &Time,
     farm: &Farm,
-    decide: impl FnOnce(&SyncTable, ServerTime, &StoreFacts<'_>) -> Step<R>,
+    decide: impl FnOnce(&SyncTable, Reading, &StoreFacts<'_>) -> Step<R>,
 ) -> Result<R, Refused> {
-    let allowed = Cell::new(false);
+    let read = Cell::new(None);
+    let changes = Cell::new(false);
     let clock = || {
         let reading = time.reading();
-        allowed.set(reading.allowed);
+        read.set(Some(reading));
         reading.time
     };
-    let done = store.transact(&farm.name, clock, |table, now, facts| {
-        if !allowed.get() {
+    let done = store.transact(&farm.name, clock, |table, _, facts| {
+        let Some(reading) = read.get().filter(|reading| reading.allowed) else {
             return Step { table: table.clone(), effect: Effect::None, reply: None };
-        }
-        let step = decide(table, now, facts);
+        };
+        let step = decide(table, reading, facts);
+        changes.set(step.table != *table);
         Step { reply: Some((step.reply, step.table.clone())), table: step.table, effect: step.effect }
+    });
+    let name = || farm.name.clone();
+    let done = done.inspect_err(|_| {
+        // What was told of it before holds no more.
+        if changes.get() {
+            time.recorder().tell(|| Line::Undone { at: time.local(), farm: name() });
+        }
     })?;
     let (reply, table) = done.ok_or(Refused::NoTime)?;
     farm.publish(table);
+    if changes.get() {
+        time.recorder().tell(|| Line::Committed { at: time.local(), farm: name() });
+    }
     Ok(reply)
 }

@@ -13,6 +13,8 @@ use crate::sql::{Sql, SqlThread};
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::witness::Witness;
 use crate::{control, http};
+use downbeat_core::table::SyncTable;
+use downbeat_trace::Line;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -161,6 +163,12 @@ fn serve(
     });
     runtime.shutdown_timeout(ENDING);
     running.sql.into_iter().for_each(SqlThread::join);
+    if !abort.load(std::sync::atomic::Ordering::SeqCst) {
+        config.trace.end(running.time.local());
+    }
+    if !config.trace.is_whole() {
+        tracing::error!("the trace is not whole: its file could not be written");
+    }
     drop(running.lock);
 }
 
@@ -176,6 +184,7 @@ struct Open {
 
 /// What ends with the server.
 struct Running {
+    time: Arc<Time>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     sql: Vec<SqlThread>,
     lock: File,
@@ -195,15 +204,25 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
     let reader = SqliteStore::open(&config.database).map_err(failed)?;
     let file = identity(&config.database).map_err(StartError::Host)?;
     let place = Place { file, witness };
-    let (time, taken_up) =
-        Time::take_up(&mut store, clock, place, config.start_as, config.server_rate, config.guards).map_err(
-            |error| match error {
-                LineError::Copied => StartError::Copied { database: config.database.clone() },
-                LineError::Store(cause) => failed(cause),
-                LineError::Random(cause) => StartError::Host(cause),
-            },
-        )?;
+    let (time, taken_up) = Time::take_up(
+        &mut store,
+        clock,
+        place,
+        config.start_as,
+        config.server_rate,
+        config.guards,
+        config.trace.clone(),
+    )
+    .map_err(|error| match error {
+        LineError::Copied => StartError::Copied { database: config.database.clone() },
+        LineError::Store(cause) => failed(cause),
+        LineError::Random(cause) => StartError::Host(cause),
+    })?;
     let farms = farms(&mut store).map_err(failed)?;
+    for farm in farms.values() {
+        let (at, table) = (time.local(), farm.table());
+        config.trace.tell(|| Line::Found { at, table: SyncTable::clone(&table) });
+    }
     let (writer, writing) = Sql::start("downbeat-writer", store, config.queue).map_err(StartError::Host)?;
     let (reader, reading) = Sql::start("downbeat-reader", reader, config.queue).map_err(StartError::Host)?;
     let shared = Shared {
@@ -248,7 +267,7 @@ fn run(config: &Config, open: Open) -> (Started, Running) {
     for farm in shared.all_farms() {
         tasks.push(tokio::spawn(attend(shared.clone(), farm)));
     }
-    (started, Running { tasks, sql, lock })
+    (started, Running { time: shared.time.clone(), tasks, sql, lock })
 }
 
 async fn bind(what: &'static str, address: SocketAddr, config: &Config) -> Result<TcpListener, StartError> {

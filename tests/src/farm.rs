@@ -55,6 +55,7 @@ pub struct Farm {
     program: PathBuf,
     own_agent: bool,
     boot: u32,
+    servers: u32,
     server: Option<Process>,
     control: Place,
     http: Place,
@@ -106,6 +107,7 @@ impl Farm {
             program: downbeat(),
             own_agent,
             boot: 1,
+            servers: 0,
             server: None,
             control,
             http: Place::default(),
@@ -153,6 +155,8 @@ impl Farm {
         command.args(["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json"]);
         command.args((!self.own_agent).then_some("--no-own-agent"));
         command.arg("--boot-id").arg(format!("boot-{}", self.boot));
+        self.servers += 1;
+        command.arg("--trace").arg(self.server_trace(self.servers));
         let (process, line) =
             Process::start(command, &self.folder.path().join("server.txt")).expect("the server starts");
         let said: serde_json::Value = serde_json::from_str(&line).expect("the server says JSON");
@@ -201,6 +205,7 @@ impl Farm {
         command.arg(format!("--clock-rate-ppm={}", slot.setup.rate));
         command.env("DOWNBEAT_LOG", "info");
         command.args(["--longest-back-off", "400ms", "--silence-limit", "1500ms", "--start-wait", "1s"]);
+        command.arg("--trace").arg(self.life_trace(agent, lives));
         let printed = self.life_file(agent, lives);
         let process =
             Process::printing(command, &printed, &here.join("errors.txt")).expect("the agent starts");
@@ -318,8 +323,9 @@ impl Farm {
             assert!(attendant.join().is_ok(), "{}: an attendant failed", self.name);
         }
         (0..self.agents.len()).for_each(|agent| self.kill_agent(agent));
-        let history = self.collect();
+        let records = self.collect();
         self.kill_server();
+        let (history, mut faults) = self.replay(records);
         let unseen = history.spans(None).filter(|(_, span)| span.content == Content::Unseen).count();
         eprintln!(
             "{}: {} epochs, {} lives, {} spans of reads ({unseen} without content), {} looks, {} edits, T to within {} us",
@@ -331,7 +337,9 @@ impl Farm {
             history.edits.len(),
             widest(&history.tables) / 1_000
         );
-        let faults = check::all(&history);
+        faults.extend(check::all(&history).into_iter().map(|(check, detail)| format!("{check}: {detail}")));
+        faults.sort();
+        faults.dedup();
         if keeps && !faults.is_empty() {
             self.folder.disable_cleanup(true);
             eprintln!("{}: faults found, logs in {}", self.name, self.folder.path().display());
@@ -375,6 +383,16 @@ impl Farm {
     /// What a life of an agent printed.
     fn life_file(&self, agent: usize, life: u32) -> PathBuf {
         self.agent_folder(agent).join(format!("life-{life}"))
+    }
+
+    /// Where a life of an agent is traced.
+    fn life_trace(&self, agent: usize, life: u32) -> PathBuf {
+        self.agent_folder(agent).join(format!("life-{life}.trace"))
+    }
+
+    /// Where a life of the server is traced.
+    fn server_trace(&self, life: u32) -> PathBuf {
+        self.folder.path().join(format!("server-{life}.trace"))
     }
 
     fn agent_folder(&self, agent: usize) -> PathBuf {

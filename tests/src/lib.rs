@@ -1,9 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
-pub mod check;
 pub mod farm;
-pub mod history;
 pub mod log;
 pub mod looker;
 pub mod manage;
@@ -11,5 +9,6 @@ pub mod processes;
 pub mod program;
 pub mod random;
 pub mod relay;
-pub mod server_time;
 pub mod witness;
+
+pub use downbeat_trace::judge::{self as check, history, server_time};

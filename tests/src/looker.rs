@@ -7,6 +7,7 @@ use downbeat_core::frame::{FRAME_MAX, Receiver, encode};
 use downbeat_core::ids::{AgentId, Incarnation, Name};
 use downbeat_core::message::{Hello, Reply, ReplyBody, Request, RequestBody, ToAgent, ToServer, VERSION};
 use downbeat_core::time::LocalTime;
+use downbeat_trace::{Line, Recorder};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -23,11 +24,13 @@ pub struct Looker {
     clock: Clock,
     incarnation: Incarnation,
     number: u64,
+    farm: Name,
+    recorder: Recorder,
 }
 
 impl Looker {
-    /// Connects and says hello; `None` where nobody welcomes it.
-    pub fn connect(server: SocketAddr, farm: &str) -> Option<Looker> {
+    /// Connects and says hello; `None` where nobody welcomes it. Looks are told to a trace, too.
+    pub fn connect(server: SocketAddr, farm: &str, recorder: Recorder) -> Option<Looker> {
         let stream = TcpStream::connect_timeout(&server, PATIENCE).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         stream.set_nodelay(true).ok()?;
@@ -35,10 +38,13 @@ impl Looker {
         // Another number at each start: the time will do.
         let incarnation = Incarnation(clock.now().as_nanos().unsigned_abs());
         let (receiver, unread) = (Receiver::new(), Vec::new());
-        let mut looker = Looker { stream, receiver, unread, clock, incarnation, number: 0 };
+        let farm = Name::new(farm).ok()?;
+        let told = farm.clone();
+        let mut looker =
+            Looker { stream, receiver, unread, clock, incarnation, number: 0, farm: told, recorder };
         looker.send(&ToServer::Hello(Hello {
             version: VERSION,
-            farm: Name::new(farm).ok()?,
+            farm,
             agent: AgentId([0xee; 16]),
             display: Default::default(),
             incarnation,
@@ -62,14 +68,24 @@ impl Looker {
         let after = self.clock.now().as_nanos();
         let ToAgent::Reply(Reply { stamp, body: ReplyBody::Table(table), .. }) = heard else { return None };
         let answering = (stamp.answered - stamp.received).as_nanos();
+        // The request was received no earlier than it was sent.
+        let (from, to) = (before + answering, after);
+        self.recorder.tell(|| Line::Look {
+            from: LocalTime::from_nanos(from),
+            to: LocalTime::from_nanos(to),
+            farm: self.farm.clone(),
+            timeline: stamp.timeline,
+            now: stamp.answered,
+            staged: table.staged,
+            activation: table.activation,
+        });
         Some(TableSeen {
             timeline: format!("{}-{:016x}", stamp.timeline.counter, stamp.timeline.random),
             epoch: table.staged.epoch,
             digest: table.staged.digest.to_string(),
             activation: table.activation.as_nanos(),
             now: stamp.answered.as_nanos(),
-            // The request was received no earlier than it was sent.
-            host: (before + answering, after),
+            host: (from, to),
         })
     }
 

@@ -7,6 +7,7 @@ use downbeat_agent::{Agent, Clock};
 use downbeat_core::guard::Guards;
 use downbeat_core::serving::Mode;
 use downbeat_core::time::Span;
+use downbeat_trace::Recorder;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(crate) struct Member {
     pub(crate) role: Role,
     pub(crate) agent: Agent,
     pub(crate) relay: Option<Relay>,
+    recorder: Recorder,
 }
 
 const HOUR: i64 = 3_600;
@@ -81,6 +83,7 @@ impl Role {
         server: SocketAddr,
         farm: &str,
         common: Common,
+        recorder: Recorder,
     ) -> Result<Member, Failure> {
         let relay = match self.link {
             Some(delay) => {
@@ -101,8 +104,18 @@ impl Role {
             .rate_ppm(self.bound_ppm)
             .back_off(Duration::from_millis(20), Duration::from_millis(500))
             .guards(common.guards)
+            .trace(recorder.clone())
             .second_source(common.second_source);
         let agent = agent.start().await.map_err(Failure::own)?;
-        Ok(Member { role: self, agent, relay })
+        Ok(Member { role: self, agent, relay, recorder })
+    }
+}
+
+impl Member {
+    /// Ends the agent and its trace.
+    pub(crate) async fn stop(self) {
+        let clock = self.agent.clock().clone();
+        self.agent.stop().await;
+        self.recorder.end(clock.read().host);
     }
 }

@@ -5,18 +5,19 @@ use super::cast::Member;
 use super::checks::{Checks, Evidence};
 use super::cycle::Cycle;
 use super::ledger::{Ledger, Scheduled, Staged, server_time};
-use super::rates::Rates;
+use super::rates::{NOTICE, Rates};
 use super::scene::Scene;
 use super::screen::{Live, Screen};
-use super::stage::Stage;
+use super::stage::{FARM, Stage};
 use super::watcher::{Track, Watcher};
 use crate::failure::Failure;
 use crate::remote::Told;
 use downbeat_agent::What;
 use downbeat_core::effect::Event;
-use downbeat_core::ids::Epoch;
+use downbeat_core::ids::{Epoch, Name};
 use downbeat_core::serving::Mode;
 use downbeat_core::time::{LocalTime, Span};
+use downbeat_trace::{Line, Recorder};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -54,6 +55,8 @@ pub(crate) struct Conductor {
     pub(crate) interrupted: Arc<AtomicBool>,
     /// When the act was played.
     pub(crate) acted: Option<LocalTime>,
+    /// Where what readers see, and what they should, is traced.
+    pub(crate) notes: Recorder,
 }
 
 impl Conductor {
@@ -139,6 +142,16 @@ impl Conductor {
             let until = staged.activation + interval.times(4);
             self.stage.schedule(from, until)?;
             self.ledger.scheduled = Some(Scheduled { from, until, after: staged.epoch });
+            let (at, after) = (self.stage.timeline.now(), staged.epoch);
+            let name = Name::new(FARM).map_err(Failure::own)?;
+            self.notes.tell(|| Line::Scheduled {
+                at,
+                farm: name,
+                record: NOTICE.to_owned(),
+                from,
+                until: Some(until),
+                after,
+            });
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! | `watcher` | the readers |
 //! | `ledger`, `cycle` | what is known of each epoch; a cycle as it was measured |
 //! | `checks` | the properties, by name |
+//! | `traces` | what core was given and answered, replayed at the end |
 //! | `conduct`, `screen` | the course of it; what people see |
 
 mod cast;
@@ -24,6 +25,7 @@ mod scene;
 mod screen;
 mod stage;
 mod timeline;
+mod traces;
 mod watcher;
 
 use crate::agent::ModeName;
@@ -42,6 +44,7 @@ use serde_json::json;
 use stage::Stage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use traces::Traces;
 use watcher::Watcher;
 
 /// Shows a farm of agents with wrong clocks that go over to each new day at the same instant
@@ -103,10 +106,18 @@ impl Demo {
         });
         let mut members = Vec::new();
         for role in scene.roles.clone() {
-            members.push(runtime.block_on(role.start(stage.control(), stage::FARM, scene.common))?);
+            let recorder = stage.traces().of(&role.name)?;
+            members.push(runtime.block_on(role.start(
+                stage.control(),
+                stage::FARM,
+                scene.common,
+                recorder,
+            ))?);
         }
-        let readers = members.iter().map(|member| member.agent.reader()).collect();
-        let watcher = Watcher::start(readers)
+        let readers =
+            members.iter().map(|member| (member.agent.reader(), member.agent.incarnation())).collect();
+        let notes = stage.traces().of("readers")?;
+        let watcher = Watcher::start(readers, notes.clone())
             .map_err(|error| Failure::own(format!("the readers' thread can't be started ({error})")))?;
         let mut screen = Screen::new(self.json);
         self.open(&mut screen, &scene, interval);
@@ -130,11 +141,12 @@ impl Demo {
             closed: 0,
             interrupted,
             acted: None,
+            notes,
         };
         let made = conductor.stage.made.clone();
         conductor.staged(&made)?;
         conductor.play()?;
-        self.end(conductor)
+        self.end(conductor, &runtime)
     }
 
     fn first_day(&self, rates: &Rates) -> Result<usize, Failure> {
@@ -168,33 +180,41 @@ impl Demo {
         }
     }
 
-    /// The summary, and whether all was well.
-    fn end(&self, mut conductor: Conductor) -> Result<(), Failure> {
-        let tracks = conductor.watcher.tracks();
-        let Conductor { cycles, checks, scene, screen, .. } = &mut conductor;
+    /// The summary, the replay, and whether all was well.
+    fn end(&self, conductor: Conductor, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
+        let Conductor { cycles, checks, scene, mut screen, members, watcher, stage, .. } = conductor;
+        let tracks = watcher.end();
+        for member in members {
+            runtime.block_on(member.stop());
+        }
+        let told = stage.close(Traces::replay)?;
         let mode = if scene.common.mode == ModeName::Strict.mode() { "strict" } else { "prompt" };
-        screen.summary(cycles, checks, &tracks);
+        screen.summary(&cycles, &checks, &tracks);
+        screen.say(&told.text());
+        let violations = checks.violations;
+        let faults = &told.replayed.faults;
         if self.json {
             let all: Vec<_> = cycles.iter().map(cycle::Cycle::json).collect();
-            let violations: Vec<_> = checks.violations.iter().map(Violation::json).collect();
-            show::json(&json!({ "mode": mode, "violations": violations, "cycles": all }));
-        }
-        let violations = std::mem::take(&mut checks.violations);
-        if !self.json {
+            let violations: Vec<_> = violations.iter().map(Violation::json).collect();
+            let replay = told.json();
+            show::json(&json!({ "mode": mode, "violations": violations, "cycles": all, "replay": replay }));
+        } else {
             for violation in violations.iter().skip(1) {
                 println!("also: {} {}: {}", violation.property, violation.name(), violation.detail);
             }
+            faults.iter().for_each(|fault| println!("replayed: {fault}"));
         }
-        match violations.first() {
-            Some(first) => {
+        match (violations.first(), faults.first()) {
+            (Some(first), _) => {
                 let text = format!("broken: {} {}: {}", first.property, first.name(), first.detail);
                 Err(Failure::Broken { text, told: self.json })
             }
-            None if self.broken.is_some() && !self.guarded => Err(Failure::refused(
+            (None, Some(first)) => Err(Failure::Broken { text: format!("broken: {first}"), told: self.json }),
+            (None, None) if self.broken.is_some() && !self.guarded => Err(Failure::refused(
                 "the guard is off, and no property was seen broken",
                 "play it again with more --cycles",
             )),
-            None => Ok(()),
+            (None, None) => Ok(()),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::rates::{Day, KEY, NOTICE};
 use super::timeline::Timeline;
+use super::traces::Traces;
 use crate::failure::Failure;
 use crate::remote::{Remote, Sent, Target, Told};
 use downbeat_core::guard::Guards;
@@ -26,6 +27,7 @@ pub(crate) struct Stage {
     pub(crate) settings: Settings,
     /// How the farm stood when it was made.
     pub(crate) made: Told,
+    traces: Traces,
     _folder: TempDir,
 }
 
@@ -62,6 +64,8 @@ impl Stage {
         config.own_agent = own_agent;
         config.guards = guards;
         config.clock = Some(timeline.clone());
+        let traces = Traces::new(folder.path());
+        config.trace = traces.of("server")?;
         let handle = Server::start(config).map_err(Failure::own)?;
         let url = format!("http://{}", handle.http());
         let remote = Remote::new(&Target { url, farm: FARM.to_owned(), token: None, json: false })?;
@@ -78,12 +82,25 @@ impl Stage {
         } });
         let data = remote.send("POST", "/v1/farms", &Sent::Json(&body))?;
         let made = Told { name: "status".to_owned(), data };
-        Ok(Stage { handle, remote, timeline, settings, made, _folder: folder })
+        Ok(Stage { handle, remote, timeline, settings, made, traces, _folder: folder })
     }
 
     /// Where agents connect.
     pub(crate) fn control(&self) -> SocketAddr {
         self.handle.control()
+    }
+
+    /// Where the traces of the run are.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
+    /// Ends the server; what it and others traced stays until the given work is done.
+    pub(crate) fn close<R>(self, then: impl FnOnce(&Traces) -> R) -> R {
+        let Stage { handle, remote, traces, _folder, .. } = self;
+        drop(remote);
+        handle.stop();
+        then(&traces)
     }
 
     /// Makes production a day's, in one transaction.

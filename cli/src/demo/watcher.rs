@@ -6,11 +6,13 @@
 //! An instant here is that of the look at the clock that justified the read, on the host's undistorted
 //! clock, which the agents can't see.
 
-use super::rates::Records;
-use downbeat_agent::Reader;
-use downbeat_core::ids::{Epoch, Generation};
+use super::rates::{KEY, NOTICE, Records};
+use super::stage::FARM;
+use downbeat_agent::{Clock, Look, Reader};
+use downbeat_core::ids::{Epoch, Generation, Incarnation, Name};
 use downbeat_core::serving::Serving;
 use downbeat_core::time::LocalTime;
+use downbeat_trace::{Line, Recorder};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -55,6 +57,8 @@ pub(crate) struct Track {
     pub(crate) reads: u64,
     held: Option<LocalTime>,
     looked: Option<LocalTime>,
+    /// The last look, and whether the trace has it.
+    told: Option<(Look, bool)>,
 }
 
 impl Track {
@@ -99,10 +103,33 @@ impl Track {
         }
     }
 
+    /// Tells the trace where a look differs from the one before it, both of them, so that both ends of an
+    /// interval are known.
+    fn tell(&mut self, look: Look, life: Incarnation, recorder: &Recorder) {
+        let differs = self.told.is_none_or(|(last, _)| last.serving != look.serving);
+        if differs {
+            self.tell_last(life, recorder);
+            tell(look, life, recorder);
+        }
+        self.told = Some((look, differs));
+    }
+
+    /// Tells the trace the last look.
+    fn tell_last(&mut self, life: Incarnation, recorder: &Recorder) {
+        if let Some((last, false)) = self.told.take() {
+            tell(last, life, recorder);
+        }
+    }
+
     /// An epoch, as it was served here.
     pub(crate) fn of(&self, epoch: Epoch) -> Option<&Served> {
         self.served.iter().find(|served| served.generation.epoch == epoch)
     }
+}
+
+fn tell(look: Look, life: Incarnation, recorder: &Recorder) {
+    let Look { serving: got, at: now, host: at } = look;
+    recorder.tell(|| Line::Read { at, life, reader: 0, now, got, records: None });
 }
 
 /// The thread that reads.
@@ -127,7 +154,7 @@ impl Shared {
 
 impl Watcher {
     /// Begins to read.
-    pub(crate) fn start(readers: Vec<Reader>) -> std::io::Result<Watcher> {
+    pub(crate) fn start(readers: Vec<(Reader, Incarnation)>, recorder: Recorder) -> std::io::Result<Watcher> {
         let shared = Arc::new(Shared {
             tracks: Mutex::new(vec![Track::default(); readers.len()]),
             tight_from: AtomicI64::new(i64::MAX),
@@ -135,9 +162,24 @@ impl Watcher {
             stop: AtomicBool::new(false),
         });
         let watching = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("readers".into()).spawn(move || watch(readers, &watching))?;
+        let thread = std::thread::Builder::new()
+            .name("readers".into())
+            .spawn(move || watch(readers, &watching, &recorder))?;
         Ok(Watcher { shared, thread: Some(thread) })
+    }
+
+    /// Ends the reading; what was seen.
+    pub(crate) fn end(mut self) -> Vec<Track> {
+        self.stop();
+        self.tracks()
+    }
+
+    fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It only reads; a panic of it was printed.
+            let _ = thread.join();
+        }
     }
 
     /// What was seen so far.
@@ -154,22 +196,19 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It only reads; a panic of it was printed.
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
-fn watch(mut readers: Vec<Reader>, shared: &Shared) {
+fn watch(mut readers: Vec<(Reader, Incarnation)>, shared: &Shared, recorder: &Recorder) {
     while !shared.stop.load(Ordering::Relaxed) {
         let mut now = i64::MIN;
         {
             let mut tracks = shared.tracks();
-            for (reader, track) in readers.iter_mut().zip(tracks.iter_mut()) {
+            for ((reader, life), track) in readers.iter_mut().zip(tracks.iter_mut()) {
                 let look = reader.read_now();
                 track.note(look.serving, look.host);
+                track.tell(look, *life, recorder);
                 now = look.host.as_nanos();
             }
         }
@@ -179,15 +218,19 @@ fn watch(mut readers: Vec<Reader>, shared: &Shared) {
             std::thread::yield_now();
             continue;
         }
-        read_contents(&mut readers, shared);
+        read_contents(&mut readers, shared, recorder);
         std::thread::sleep(IDLE);
     }
+    for ((_, life), track) in readers.iter().zip(shared.tracks().iter_mut()) {
+        track.tell_last(*life, recorder);
+    }
+    recorder.end(Clock::host().now());
 }
 
 /// What is in the generations that were seen and not looked into yet.
-fn read_contents(readers: &mut [Reader], shared: &Shared) {
+fn read_contents(readers: &mut [(Reader, Incarnation)], shared: &Shared, recorder: &Recorder) {
     let mut tracks = shared.tracks();
-    for (reader, track) in readers.iter_mut().zip(tracks.iter_mut()) {
+    for ((reader, _), track) in readers.iter_mut().zip(tracks.iter_mut()) {
         for served in track.served.iter_mut().filter(|served| served.content.is_none()) {
             let Some(guard) = reader.pinned(served.generation) else { continue };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -195,6 +238,11 @@ fn read_contents(readers: &mut [Reader], shared: &Shared) {
             for (name, dataset) in guard.content().datasets() {
                 let named = dataset.iter().map(|(key, value)| ((name.to_owned(), text(key)), text(value)));
                 records.extend(named);
+            }
+            let shown = records.contains_key(&(NOTICE.to_owned(), KEY.to_owned()));
+            let (generation, at) = (served.generation, Clock::host().now());
+            if let Ok(farm) = Name::new(FARM) {
+                recorder.tell(|| Line::Shown { at, farm, record: NOTICE.to_owned(), generation, shown });
             }
             served.content = Some(Arc::new(records));
         }

@@ -4,9 +4,10 @@ use crate::guard::Guards;
 use crate::ids::{AgentId, BootId, Generation, Incarnation};
 use crate::serving::{Activation, Mode, SwitchPlan};
 use crate::time::{LocalTime, Rate, Span};
+use serde::{Deserialize, Serialize};
 
 /// What an agent is set to. Spans are of the local clock.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// Who it is.
     pub agent: AgentId,
@@ -54,7 +55,7 @@ impl Config {
 }
 
 /// What an agent starts with.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Start {
     /// The number of this life: random, never a counter.
     pub incarnation: Incarnation,

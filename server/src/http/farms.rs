@@ -18,6 +18,7 @@ use downbeat_core::operator::{earliest_live, safe_until};
 use downbeat_core::settings::{Limits, Settings};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::ServerTime;
+use downbeat_trace::Line;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::cell::Cell;
@@ -84,14 +85,28 @@ pub(super) async fn create(
             if new.generations_kept.is_some_and(|kept| kept < 2) {
                 return Err(StoreError::TooFewKept.into());
             }
-            let timeline = Cell::new(time.timeline());
-            let clock = || time.reading().time;
-            let table = store.create_farm(&farm, &[], clock, |content, now, facts| {
+            let (read, told) = (Cell::new(None), Cell::new(false));
+            let clock = || {
+                let reading = time.reading();
+                read.set(Some(reading));
+                reading.time
+            };
+            let made = store.create_farm(&farm, &[], clock, |content, now, facts| {
                 use downbeat_core::server::Facts;
                 let due = facts.first_due(now + settings.lead);
-                let farm = farm.clone();
-                SyncTable::new_farm(farm, timeline.get(), content, settings, limits, due, now)
-            })?;
+                let (name, timeline) = (farm.clone(), time.timeline());
+                let table = SyncTable::new_farm(name, timeline, content, settings, limits, due, now)?;
+                let at = read.get().map_or(time.local(), |reading| reading.local);
+                time.recorder().tell(|| Line::Made { at, now, due, table: table.clone() });
+                told.set(true);
+                Ok(table)
+            });
+            if told.get() {
+                let (at, farm, done) = (time.local(), farm.clone(), made.is_ok());
+                let line = if done { Line::Committed { at, farm } } else { Line::Undone { at, farm } };
+                time.recorder().tell(|| line);
+            }
+            let table = made?;
             if let Some(kept) = new.generations_kept {
                 store.set_generations_kept(&farm, kept)?;
             }

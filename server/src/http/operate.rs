@@ -13,11 +13,13 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use downbeat_core::guard::Guards;
 use downbeat_core::operator::{self, HoldError};
 use downbeat_core::server::Effect;
 use downbeat_core::settings::{Limits, Settings, SettingsError};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
+use downbeat_trace::{Change, Line};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -128,8 +130,7 @@ pub(super) async fn change_settings(
     parse_settings(&given, Settings::default())?;
     let changed = operate(&shared, &farm, move |table, _| {
         let base = table.pending.unwrap_or(table.settings);
-        let settings = parse_settings(&given, base)?;
-        operator::change_settings(table, settings).map_err(Failure::from)
+        parse_settings(&given, base).map(Change::Settings)
     });
     Ok(Json(told(&changed.await?)))
 }
@@ -147,10 +148,9 @@ pub(super) async fn hold(
         return Err(Failure::bad(format!("a hold has no {name:?}"), "it has \"until\", or nothing"));
     }
     let until = given.get("until").filter(|until| !until.is_null()).cloned();
-    let guards = shared.guards;
-    let changed = operate(&shared, &farm, move |table, now| {
+    let changed = operate(&shared, &farm, move |_, now| {
         let until = until.map(|until| instants::parse("until", &until, now)).transpose()?;
-        operator::hold(table, until, now, guards).map_err(Failure::from)
+        Ok(Change::Hold { until })
     });
     Ok(Json(hold_json(&changed.await?)))
 }
@@ -161,7 +161,7 @@ pub(super) async fn unhold(
     caller: Caller,
 ) -> Result<Json<Value>, Failure> {
     let farm = caller.farm(&shared, Role::Operator)?;
-    let changed = operate(&shared, &farm, |table, _| Ok(operator::unhold(table)));
+    let changed = operate(&shared, &farm, |_, _| Ok(Change::Unhold));
     Ok(Json(hold_json(&changed.await?)))
 }
 
@@ -178,15 +178,30 @@ fn hold_json(table: &SyncTable) -> Value {
 async fn operate(
     shared: &Shared,
     farm: &Arc<Farm>,
-    change: impl FnOnce(&SyncTable, ServerTime) -> Result<SyncTable, Failure> + Send + 'static,
+    change: impl FnOnce(&SyncTable, ServerTime) -> Result<Change, Failure> + Send + 'static,
 ) -> Result<SyncTable, Failure> {
+    let (guards, time) = (shared.guards, shared.time.clone());
     shared
-        .change(farm, move |table, now, _| {
-            let changed = change(table, now);
+        .change(farm, move |table, reading, _| {
+            let changed = change(table, reading.time).and_then(|change| {
+                let after = make(table, change, reading.time, guards)?;
+                let (at, now, farm) = (reading.local, reading.time, table.farm.clone());
+                time.recorder().tell(|| Line::Operated { at, farm, now, change, table: after.clone() });
+                Ok(after)
+            });
             let after = changed.as_ref().unwrap_or(table).clone();
             Step { table: after, effect: Effect::None, reply: changed }
         })
         .await?
+}
+
+/// What core makes of the table.
+fn make(table: &SyncTable, change: Change, now: ServerTime, guards: Guards) -> Result<SyncTable, Failure> {
+    Ok(match change {
+        Change::Hold { until } => operator::hold(table, until, now, guards)?,
+        Change::Unhold => operator::unhold(table),
+        Change::Settings(settings) => operator::change_settings(table, settings)?,
+    })
 }
 
 impl From<SettingsError> for Failure {

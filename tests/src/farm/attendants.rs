@@ -6,6 +6,8 @@ use crate::history::{Acknowledged, TableSeen};
 use crate::looker::Looker;
 use crate::manage::ask;
 use crate::witness::records;
+use downbeat_agent::Clock;
+use downbeat_trace::Recorder;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,8 +24,9 @@ impl Farm {
     pub(super) fn attend(&mut self) {
         let (http, stop, edits) = (self.http.clone(), self.stop.clone(), self.edits.clone());
         self.attendants.push(std::thread::spawn(move || edit(&http, &stop, &edits)));
+        let recorder = Recorder::append(&self.folder().join("attendants.trace")).expect("a trace of looks");
         let (control, stop, tables) = (self.control.clone(), self.stop.clone(), self.tables.clone());
-        self.attendants.push(std::thread::spawn(move || look_on(&control, &stop, &tables)));
+        self.attendants.push(std::thread::spawn(move || look_on(&control, &stop, &tables, &recorder)));
     }
 }
 
@@ -56,10 +59,10 @@ fn edit(http: &Place, stop: &AtomicBool, edits: &Arc<Mutex<Vec<Acknowledged>>>) 
 }
 
 /// Looks at the table again and again.
-fn look_on(control: &Place, stop: &AtomicBool, tables: &Arc<Mutex<Vec<TableSeen>>>) {
+fn look_on(control: &Place, stop: &AtomicBool, tables: &Arc<Mutex<Vec<TableSeen>>>, recorder: &Recorder) {
     let mut looker = None;
     while !stop.load(Ordering::Relaxed) {
-        looker = looker.or_else(|| Looker::connect(place(control)?, FARM));
+        looker = looker.or_else(|| Looker::connect(place(control)?, FARM, recorder.clone()));
         if let Some(look) = looker.as_mut().and_then(Looker::look) {
             tables.lock().unwrap_or_else(PoisonError::into_inner).push(look);
             std::thread::sleep(LOOKING);
@@ -68,4 +71,5 @@ fn look_on(control: &Place, stop: &AtomicBool, tables: &Arc<Mutex<Vec<TableSeen>
             std::thread::sleep(WAITING);
         }
     }
+    recorder.end(Clock::host().now());
 }

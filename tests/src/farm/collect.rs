@@ -9,24 +9,57 @@ use crate::processes::eventually;
 use crate::witness::{LEDGER, PAGE, judge, ledger_key};
 use serde_json::Value;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 /// Keys of a page, ascending: what the server is asked for in each generation.
 const PAGE_KEYS: [&str; 6] = ["checksum", "row-0", "row-1", "row-2", "row-3", "row-4"];
 
 impl Farm {
-    /// All of what was seen. The server runs still; the agents and the attendants have ended.
+    /// What the server has on record. It runs still; the agents and the attendants have ended.
     pub(super) fn collect(&self) -> History {
-        let lives = (0..self.agents.len())
-            .flat_map(|agent| (1..=self.agents[agent].lives).map(move |life| (agent, life)))
-            .map(|(agent, life)| self.life(agent, life));
         History {
-            lives: lives.collect(),
-            tables: self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             kept: self.kept(),
             edits: self.edits.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             production: self.production(),
             early_limit: EARLY_LIMIT,
+            ..History::default()
         }
+    }
+
+    /// All of what was seen, from the traces of all processes, which are fed to core again; and what is
+    /// wrong with them. Everything has ended.
+    pub(super) fn replay(&self, records: History) -> (History, Vec<String>) {
+        let lives = (0..self.agents.len())
+            .flat_map(|agent| (1..=self.agents[agent].lives).map(move |life| (agent, life)))
+            .map(|(agent, life)| self.life_trace(agent, life));
+        let servers = (1..=self.servers).map(|life| self.server_trace(life));
+        let mut traces: Vec<_> = servers.chain(lives).collect();
+        traces.push(self.folder().join("attendants.trace"));
+        // A process that was killed at its start may have written nothing.
+        traces.retain(|trace| trace.metadata().is_ok_and(|file| file.len() > 0));
+        let began = Instant::now();
+        let replayed = downbeat_trace::files(&traces).expect("traces can be read");
+        let bytes: u64 = traces.iter().filter_map(|trace| Some(trace.metadata().ok()?.len())).sum();
+        eprintln!(
+            "replayed {} lines, {} kB of {} processes ({} killed, {} in a line) in {:?}: {} inputs, {} steps, {} reads, {} enclosures",
+            replayed.lines,
+            bytes / 1_000,
+            traces.len(),
+            replayed.killed,
+            replayed.torn,
+            began.elapsed(),
+            replayed.inputs,
+            replayed.steps,
+            replayed.reads,
+            replayed.enclosed
+        );
+        let place = |fault: &downbeat_trace::Fault| match fault.line {
+            Some((file, line)) => format!("{fault} ({}:{line})", traces[file].display()),
+            None => fault.to_string(),
+        };
+        let faults = replayed.faults.iter().map(place).collect();
+        let History { kept, edits, production, early_limit, .. } = records;
+        (History { kept, edits, production, early_limit, ..replayed.history }, faults)
     }
 
     /// What one life of an agent wrote down so far.

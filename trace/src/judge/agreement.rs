@@ -1,7 +1,7 @@
 //! S6: an epoch has the same digest and the same content on every agent and at the server. Nothing
 //! here is restored from a backup, so that holds across timelines too.
 
-use crate::history::{Content, History};
+use super::history::{Content, History};
 use std::collections::BTreeMap;
 
 pub(super) fn check(history: &History) -> Vec<String> {
@@ -26,6 +26,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
         .tables
         .iter()
         .for_each(|look| meet("the table".into(), look.epoch, &look.digest, Content::Unseen));
+    history.live.iter().for_each(|live| meet("the server".into(), live.epoch, &live.digest, Content::Unseen));
     history
         .spans(None)
         .for_each(|(life, span)| meet(life.agent.clone(), span.epoch, &span.digest, span.content));

@@ -1,8 +1,8 @@
 //! A timeline is one line (PROTOCOL §8): all looks at it fit one clock that is no faster or slower than
 //! its rate allows, restarts of the server within a boot included.
 
-use crate::history::History;
-use crate::server_time::on_host;
+use super::history::History;
+use super::server_time::on_host;
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut faults = Vec::new();

@@ -4,6 +4,8 @@
 //! Instants named `host` are nanoseconds of the host's undistorted clock, which all processes of a
 //! run share and no agent goes by. Instants named `server` are nanoseconds of a farm's timeline.
 
+use super::server_time;
+
 /// How an agent treats what it can't prove.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -84,6 +86,19 @@ pub struct TableSeen {
     pub host: (i64, i64),
 }
 
+/// When a generation went or goes live, exactly, by the server's own trace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GoesLive {
+    /// The timeline on which it was staged.
+    pub timeline: String,
+    /// Its number.
+    pub epoch: u64,
+    /// Its digest.
+    pub digest: String,
+    /// T (host).
+    pub host: i64,
+}
+
 /// A generation as the server keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kept {
@@ -111,6 +126,9 @@ pub struct History {
     pub lives: Vec<Life>,
     /// How the table was seen, in the order of the looks.
     pub tables: Vec<TableSeen>,
+    /// When generations went live, in the order in which they were staged; none where no server's trace
+    /// tells.
+    pub live: Vec<GoesLive>,
     /// The server's generations at the end, ascending.
     pub kept: Vec<Kept>,
     /// Acknowledged edits, ascending.
@@ -126,5 +144,16 @@ impl History {
     pub fn spans(&self, mode: Option<Mode>) -> impl Iterator<Item = (&Life, &Span)> {
         let lives = self.lives.iter().filter(move |life| mode.is_none_or(|mode| life.mode == mode));
         lives.flat_map(|life| life.readers.iter().flatten().map(move |span| (life, span)))
+    }
+
+    /// The generation's earliest T and latest T on the host's clock, over all timelines on which it was
+    /// staged: a new timeline may only put a T later that had not passed, but agents go by what they
+    /// knew. By the server's own trace, else by looks from outside.
+    pub fn activations(&self, epoch: u64) -> Option<(i64, i64)> {
+        let exact = self.live.iter().filter(|live| live.epoch == epoch).map(|live| (live.host, live.host));
+        let widest = |(earliest, latest): (i64, i64), (other, another): (i64, i64)| {
+            (earliest.min(other), latest.max(another))
+        };
+        exact.reduce(widest).or_else(|| server_time::activations(&self.tables, epoch))
     }
 }

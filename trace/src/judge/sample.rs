@@ -1,7 +1,7 @@
 //! A small history in which everything is as it should be, and ways to spoil it. Two strict agents
 //! and a prompt one, epochs 1 to 4, a second apart; the server's time is the host's plus an hour.
 
-use crate::history::{Acknowledged, Content, History, Kept, Life, Mode, Span, Switch, TableSeen};
+use super::history::{Acknowledged, Content, History, Kept, Life, Mode, Span, Switch, TableSeen};
 
 pub(super) const MILLI: i64 = 1_000_000;
 const SECOND: i64 = 1_000 * MILLI;
@@ -52,6 +52,7 @@ pub(super) fn sound() -> History {
         kept: (1..=5)
             .map(|epoch| Kept { epoch, digest: digest(epoch), content: Content::Edit(epoch) })
             .collect(),
+        live: Vec::new(),
         edits: (1..=5).map(|edit| Acknowledged { edit, epoch: edit }).collect(),
         production: vec![1, 2, 3, 4, 5],
         early_limit: 50 * MILLI,

@@ -1,7 +1,7 @@
 //! Where on the host's clock an instant of a timeline lies, from looks at both: an interval, never a
 //! guess. A look says that the server's time was `now` somewhere between two host instants.
 
-use crate::history::TableSeen;
+use super::history::TableSeen;
 
 /// The largest rate error of a timeline, as a part of the distance: 100 ppm.
 const RATE_PART: i64 = 10_000;

@@ -5,7 +5,7 @@
 //! loaded before its look at the clock.
 
 use super::TWO_READINGS;
-use crate::history::{History, Mode, Span};
+use super::history::{History, Mode, Span};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut faults = Vec::new();

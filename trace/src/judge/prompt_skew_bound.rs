@@ -3,13 +3,12 @@
 //! where it died before it told, the limit alone binds.
 
 use super::TWO_READINGS;
-use crate::history::{History, Life, Mode};
-use crate::server_time::activations;
+use super::history::{History, Life, Mode};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut faults = Vec::new();
     for (life, span) in history.spans(Some(Mode::Prompt)).filter(|(_, span)| !span.stale) {
-        if let Some((earliest, _)) = activations(&history.tables, span.epoch) {
+        if let Some((earliest, _)) = history.activations(span.epoch) {
             let told = epsilon(life, span.epoch).unwrap_or(i64::MAX);
             let bound = told.min(history.early_limit);
             let by = earliest - span.first;
@@ -18,7 +17,7 @@ pub(super) fn check(history: &History) -> Vec<String> {
                 faults.push(format!("{who} served epoch {} {by} ns before T, bound {bound}", span.epoch));
             }
         }
-        if let Some((_, latest)) = activations(&history.tables, span.epoch + 1)
+        if let Some((_, latest)) = history.activations(span.epoch + 1)
             && let Some(epsilon) = epsilon(life, span.epoch + 1)
         {
             let bound = epsilon.saturating_mul(2);

@@ -1,6 +1,6 @@
 //! S5: whatever a reader got was all of one edit and nothing of another.
 
-use crate::history::{Content, History};
+use super::history::{Content, History};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let torn = history.spans(None).filter(|(_, span)| span.content == Content::Torn);

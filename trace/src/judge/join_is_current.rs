@@ -2,8 +2,7 @@
 //! the table and by what strict agents served at that instant.
 
 use super::TWO_READINGS;
-use crate::history::{History, Mode};
-use crate::server_time::activations;
+use super::history::{History, Mode};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut faults = Vec::new();
@@ -11,12 +10,12 @@ pub(super) fn check(history: &History) -> Vec<String> {
         let spans = life.readers.iter().flatten().filter(|span| !span.stale);
         let Some(first) = spans.min_by_key(|span| span.first) else { continue };
         let (who, epoch, at) = (&life.agent, first.epoch, first.first);
-        if let Some((earliest, _)) = activations(&history.tables, epoch)
+        if let Some((earliest, _)) = history.activations(epoch)
             && at < earliest - TWO_READINGS
         {
             faults.push(format!("{who} began with epoch {epoch}, {} ns before its T", earliest - at));
         }
-        if let Some((_, latest)) = activations(&history.tables, epoch + 1)
+        if let Some((_, latest)) = history.activations(epoch + 1)
             && at > latest + TWO_READINGS
         {
             faults.push(format!("{who} began with epoch {epoch}, {} ns after the next T", at - latest));

@@ -2,8 +2,7 @@
 //! timelines; and none served a generation outside the time in which it was live.
 
 use super::TWO_READINGS;
-use crate::history::{History, Mode};
-use crate::server_time::activations;
+use super::history::{History, Mode};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let spans: Vec<_> = history.spans(Some(Mode::Strict)).collect();
@@ -26,13 +25,13 @@ pub(super) fn check(history: &History) -> Vec<String> {
                 ));
             }
         }
-        if let Some((earliest, _)) = activations(&history.tables, span.epoch)
+        if let Some((earliest, _)) = history.activations(span.epoch)
             && span.first < earliest - TWO_READINGS
         {
             let by = earliest - span.first;
             faults.push(format!("{} served epoch {} {by} ns before its T", life.agent, span.epoch));
         }
-        if let Some((_, latest)) = activations(&history.tables, span.epoch + 1)
+        if let Some((_, latest)) = history.activations(span.epoch + 1)
             && span.last > latest + TWO_READINGS
         {
             let by = span.last - latest;

@@ -2,7 +2,7 @@
 //! generation from the epoch on that the server named in its answer; and no generation holds less
 //! than the one before it.
 
-use crate::history::{Content, History};
+use super::history::{Content, History};
 
 pub(super) fn check(history: &History) -> Vec<String> {
     let mut faults = Vec::new();
@@ -39,9 +39,9 @@ fn held(content: Content) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::history::Acknowledged;
     use super::super::sample::*;
     use super::*;
-    use crate::history::Acknowledged;
 
     #[test]
     fn a_lost_edit_is_found() {

@@ -1,0 +1,200 @@
+//! What readers got, compared with the plans that their agents published, and put together for the
+//! judge.
+
+use super::agent::Life;
+use super::clocks::Moment;
+use super::server::Servers;
+use crate::fault::{CLOCKS, CONFORMS, FORMAT, Fault};
+use crate::file::Place;
+use crate::judge::history::{self, Content, GoesLive, History, Span, Switch, TableSeen};
+use crate::line::Line;
+use downbeat_core::ids::{Digest, Epoch, Generation, Incarnation, Name, TimelineId};
+use downbeat_core::serving::{Mode, Serving};
+use downbeat_core::time::{LocalTime, ServerTime};
+use std::collections::BTreeMap;
+
+const S11: &str = "S11 schedule_respected";
+
+/// From when a scheduled record counts, until when, and after which epoch it was entered.
+type Scheduled = (ServerTime, Option<ServerTime>, Epoch);
+
+/// What all readers saw.
+#[derive(Debug, Default)]
+pub(crate) struct Readers {
+    tracks: BTreeMap<(Incarnation, u32), Track>,
+    looks: Vec<TableSeen>,
+    scheduled: BTreeMap<(Name, String), Scheduled>,
+}
+
+/// What one reader saw.
+#[derive(Debug, Default)]
+struct Track {
+    spans: Vec<Span>,
+    last: Option<(LocalTime, Serving)>,
+}
+
+impl Readers {
+    /// A read.
+    pub(crate) fn read(
+        &mut self,
+        place: Place,
+        who: (Incarnation, u32),
+        life: Option<&Life>,
+        moment: Moment,
+        (got, records): (Serving, Option<Digest>),
+        faults: &mut Vec<Fault>,
+    ) {
+        let Some(life) = life else {
+            let text = format!("a read of the life {:016x}, which never began", who.0.0);
+            return faults.push(Fault::at(FORMAT, place, text));
+        };
+        let track = self.tracks.entry(who).or_default();
+        let last = track.last.replace((moment.host, got));
+        if last.is_some_and(|(host, _)| moment.host < host) {
+            let text = format!("{}: a reader's reads are out of order", life.who());
+            faults.push(Fault::at(FORMAT, place, text));
+        }
+        if life.is_excused(moment.host) || life.lost {
+            // Nothing is promised, or nothing is known.
+            track.last = Some((moment.host, Serving::Fenced));
+            return;
+        }
+        let before = life.moments.partition_point(|known| known.host <= moment.host);
+        let anchor = life.moments.get(before.saturating_sub(1)).copied().unwrap_or(moment);
+        if let Some(by) = anchor.strays(moment, life.config.rate, life.config.granularity) {
+            let by = by.as_nanos();
+            let text = format!("{}: a read's clock is {by} ns beyond the bound of the life's", life.who());
+            faults.push(Fault::at(CLOCKS, place, text));
+        }
+        let after = last.map_or(LocalTime::MIN, |(host, _)| host);
+        if !life.explains(got, after, moment) {
+            let text =
+                format!("{}: a read got {got:?}, which no plan says that was published then", life.who());
+            faults.push(Fault::at(CONFORMS, place, text));
+        }
+        let goes_on = last.is_some_and(|(_, last)| last == got);
+        track.note(moment.host.as_nanos(), got, records, goes_on);
+    }
+
+    /// A look at the table from outside.
+    pub(crate) fn look(&mut self, line: &Line) {
+        let Line::Look { from, to, timeline, now, staged, activation, .. } = line else { return };
+        self.looks.push(TableSeen {
+            timeline: text(*timeline),
+            epoch: staged.epoch,
+            digest: staged.digest.to_string(),
+            activation: activation.as_nanos(),
+            now: now.as_nanos(),
+            host: (from.as_nanos(), to.as_nanos()),
+        });
+    }
+
+    /// A scheduled record was entered.
+    pub(crate) fn scheduled(&mut self, farm: &Name, record: &str, scheduled: Scheduled) {
+        self.scheduled.insert((farm.clone(), record.to_owned()), scheduled);
+    }
+
+    /// S11: a record is in a generation exactly if it counts at its T.
+    #[expect(clippy::too_many_arguments, reason = "a sight has that many parts")]
+    pub(crate) fn shown(
+        &mut self,
+        place: Place,
+        farm: &Name,
+        record: &str,
+        generation: Generation,
+        shown: bool,
+        servers: &Servers,
+        faults: &mut Vec<Fault>,
+    ) {
+        let scheduled = self.scheduled.get(&(farm.clone(), record.to_owned()));
+        let versions = servers.farms.get(farm).map(|farm| farm.versions.as_slice()).unwrap_or_default();
+        let Some(version) = versions.iter().find(|version| version.table.staged == generation) else {
+            let text = format!("epoch {} was read and never staged", generation.epoch);
+            return faults.push(Fault::at(CONFORMS, place, text));
+        };
+        let at = version.table.activation;
+        let due = scheduled.is_some_and(|(from, until, after)| {
+            generation.epoch > *after && *from <= at && until.is_none_or(|until| at < until)
+        });
+        if shown != due {
+            let says = if shown { "shows" } else { "lacks" };
+            let text = format!("epoch {} {says} the scheduled record {record}", generation.epoch);
+            faults.push(Fault::at(S11, place, text));
+        }
+    }
+
+    /// All of it, for the judge.
+    pub(crate) fn history(&mut self, lives: &BTreeMap<Incarnation, Life>, servers: &Servers) -> History {
+        let mut tracks: BTreeMap<Incarnation, Vec<Vec<Span>>> = BTreeMap::new();
+        for ((life, _), track) in std::mem::take(&mut self.tracks) {
+            tracks.entry(life).or_default().push(track.spans);
+        }
+        let lives = lives.iter().map(|(incarnation, life)| history::Life {
+            agent: life.config.agent.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+            mode: match life.config.mode {
+                Mode::Strict => history::Mode::Strict,
+                Mode::Prompt => history::Mode::Prompt,
+            },
+            readers: tracks.remove(incarnation).unwrap_or_default(),
+            switches: life
+                .switches
+                .iter()
+                .map(|switched| Switch { epoch: switched.epoch, epsilon: switched.epsilon.as_nanos() })
+                .collect(),
+        });
+        let lives = lives.collect();
+        let mut tables = std::mem::take(&mut self.looks);
+        tables.sort_by_key(|look| look.host.0);
+        let mut history = History { lives, tables, ..History::default() };
+        for farm in servers.farms.values() {
+            let committed = farm.versions.iter().filter(|version| version.committed.is_some());
+            for table in committed.map(|version| &version.table) {
+                let limit = table.settings.early_limit.as_nanos();
+                history.early_limit = history.early_limit.max(limit);
+                let Some(host) = servers.clocks.host(table.timeline, table.activation) else { continue };
+                let live = GoesLive {
+                    timeline: text(table.timeline),
+                    epoch: table.staged.epoch,
+                    digest: table.staged.digest.to_string(),
+                    host: host.as_nanos(),
+                };
+                if history.live.last() != Some(&live) {
+                    history.live.push(live);
+                }
+            }
+        }
+        history
+    }
+}
+
+impl Track {
+    fn note(&mut self, host: i64, got: Serving, records: Option<Digest>, goes_on: bool) {
+        let Some(generation) = got.generation() else { return };
+        let stale = matches!(got, Serving::Stale(_));
+        let content = match records {
+            None => Content::Unseen,
+            Some(records) if records == generation.digest => Content::Whole,
+            Some(_) => Content::Torn,
+        };
+        match self.spans.last_mut().filter(|_| goes_on) {
+            Some(span) => {
+                span.last = host;
+                if content != Content::Unseen {
+                    span.content = content;
+                }
+            }
+            None => self.spans.push(Span {
+                epoch: generation.epoch,
+                digest: generation.digest.to_string(),
+                stale,
+                first: host,
+                last: host,
+                content,
+            }),
+        }
+    }
+}
+
+fn text(timeline: TimelineId) -> String {
+    format!("{}-{:016x}", timeline.counter, timeline.random)
+}
