@@ -23,7 +23,7 @@ pub fn replay(files: &[&str]) -> ExitCode {
         "judged: {} reads, {} enclosures of the true time, {} activations",
         replayed.reads,
         replayed.enclosed,
-        replayed.history.live.len()
+        replayed.histories.values().map(|history| history.live.len()).sum::<usize>()
     );
     if replayed.killed > 0 {
         println!(

@@ -337,7 +337,9 @@ impl Farm {
             history.edits.len(),
             widest(&history.tables) / 1_000
         );
-        faults.extend(check::all(&history).into_iter().map(|(check, detail)| format!("{check}: {detail}")));
+        faults.extend(
+            check::all(&history).into_iter().map(|(check, text)| format!("{check}: farm {FARM}: {text}")),
+        );
         faults.sort();
         faults.dedup();
         if keeps && !faults.is_empty() {

@@ -54,6 +54,18 @@ impl Process {
         self.end();
     }
 
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub fn terminate(mut self) {
+        let asked = Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status();
+        if asked.is_ok_and(|status| status.success()) {
+            // An orderly end takes moments; where it takes longer, dropping this kills it.
+            let until = Instant::now() + PATIENCE;
+            while self.ended().is_none() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
     /// How it ended by itself, if it did.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.0.try_wait().ok().flatten()

@@ -9,7 +9,7 @@ fn an_agent_whose_clock_breaks_its_bound_is_found_out() {
     // 2,000 ppm slow, and it vouches for 250.
     let slow = Setup { rate: -2_000, ..FOUR[1] };
     let farm = Farm::start("broken clock", 0, &[FOUR[0], slow]);
-    for _ in 0..2 {
+    for _ in 0..3 {
         farm.wait_epochs(1);
         // Armed by now; from here to T it gets no sample, and falls milliseconds behind.
         std::thread::sleep(Duration::from_millis(400));

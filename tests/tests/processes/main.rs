@@ -6,5 +6,6 @@ mod boots;
 mod broken_clock;
 mod connections;
 mod everything;
+mod operators;
 mod servers;
 mod together;

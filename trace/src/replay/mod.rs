@@ -15,7 +15,7 @@ use crate::judge::history::History;
 use crate::line::Line;
 use agent::Life;
 use clocks::Moment;
-use downbeat_core::ids::Incarnation;
+use downbeat_core::ids::{Incarnation, Name};
 use readers::Readers;
 use server::Servers;
 use std::collections::BTreeMap;
@@ -42,8 +42,8 @@ pub struct Replayed {
     pub torn: usize,
     /// What could not be judged, and why.
     pub notes: Vec<String>,
-    /// What readers saw and when generations went live, as the judge had it.
-    pub history: History,
+    /// What readers saw and when generations went live, as the judge had it: farm by farm.
+    pub histories: BTreeMap<Name, History>,
     /// What is wrong; nothing where all is well.
     pub faults: Vec<Fault>,
 }
@@ -168,14 +168,17 @@ impl Replay {
         self.told.lives = self.lives.len();
         self.told.steps = self.servers.steps;
         self.told.enclosed = self.lives.values().map(|life| life.enclosed).sum();
-        self.told.history = self.readers.history(&self.lives, &self.servers);
+        self.told.histories = self.readers.histories(&self.lives, &self.servers);
         if self.servers.restored {
             let note = "a restore or a start that was vouched for: epochs' numbers may be used again, so reads are \
                         compared with plans only";
             self.told.notes.push(note.to_owned());
         } else {
-            let judged = judge::all(&self.told.history);
-            self.faults.extend(judged.into_iter().map(|(check, detail)| Fault::of(check, detail)));
+            for (farm, history) in &self.told.histories {
+                let judged = judge::all(history).into_iter();
+                self.faults
+                    .extend(judged.map(|(check, text)| Fault::of(check, format!("farm {farm}: {text}"))));
+            }
         }
         self.told.faults = few(self.faults);
         self.told

@@ -10,6 +10,7 @@ use crate::judge::history::{self, Content, GoesLive, History, Span, Switch, Tabl
 use crate::line::Line;
 use downbeat_core::ids::{Digest, Epoch, Generation, Incarnation, Name, TimelineId};
 use downbeat_core::serving::{Mode, Serving};
+use downbeat_core::table::SyncTable;
 use downbeat_core::time::{LocalTime, ServerTime};
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ type Scheduled = (ServerTime, Option<ServerTime>, Epoch);
 #[derive(Debug, Default)]
 pub(crate) struct Readers {
     tracks: BTreeMap<(Incarnation, u32), Track>,
-    looks: Vec<TableSeen>,
+    looks: BTreeMap<Name, Vec<TableSeen>>,
     scheduled: BTreeMap<(Name, String), Scheduled>,
 }
 
@@ -78,8 +79,8 @@ impl Readers {
 
     /// A look at the table from outside.
     pub(crate) fn look(&mut self, line: &Line) {
-        let Line::Look { from, to, timeline, now, staged, activation, .. } = line else { return };
-        self.looks.push(TableSeen {
+        let Line::Look { from, to, farm, timeline, now, staged, activation } = line else { return };
+        self.looks.entry(farm.clone()).or_default().push(TableSeen {
             timeline: text(*timeline),
             epoch: staged.epoch,
             digest: staged.digest.to_string(),
@@ -123,48 +124,59 @@ impl Readers {
         }
     }
 
-    /// All of it, for the judge.
-    pub(crate) fn history(&mut self, lives: &BTreeMap<Incarnation, Life>, servers: &Servers) -> History {
+    /// All of it, for the judge: farm by farm.
+    pub(crate) fn histories(
+        &mut self,
+        lives: &BTreeMap<Incarnation, Life>,
+        servers: &Servers,
+    ) -> BTreeMap<Name, History> {
+        let mut histories: BTreeMap<Name, History> = BTreeMap::new();
+        for (farm, mut looks) in std::mem::take(&mut self.looks) {
+            looks.sort_by_key(|look| look.host.0);
+            histories.entry(farm).or_default().tables = looks;
+        }
         let mut tracks: BTreeMap<Incarnation, Vec<Vec<Span>>> = BTreeMap::new();
         for ((life, _), track) in std::mem::take(&mut self.tracks) {
             tracks.entry(life).or_default().push(track.spans);
         }
-        let lives = lives.iter().map(|(incarnation, life)| history::Life {
-            agent: life.config.agent.0.iter().map(|byte| format!("{byte:02x}")).collect(),
-            mode: match life.config.mode {
-                Mode::Strict => history::Mode::Strict,
-                Mode::Prompt => history::Mode::Prompt,
-            },
-            readers: tracks.remove(incarnation).unwrap_or_default(),
-            switches: life
-                .switches
-                .iter()
-                .map(|switched| Switch { epoch: switched.epoch, epsilon: switched.epsilon.as_nanos() })
-                .collect(),
-        });
-        let lives = lives.collect();
-        let mut tables = std::mem::take(&mut self.looks);
-        tables.sort_by_key(|look| look.host.0);
-        let mut history = History { lives, tables, ..History::default() };
-        for farm in servers.farms.values() {
-            let committed = farm.versions.iter().filter(|version| version.committed.is_some());
-            for table in committed.map(|version| &version.table) {
-                let limit = table.settings.early_limit.as_nanos();
+        for (incarnation, life) in lives {
+            let readers = tracks.remove(incarnation).unwrap_or_default();
+            histories.entry(life.farm.clone()).or_default().lives.push(seen(life, readers));
+        }
+        for (farm, state) in &servers.farms {
+            let history = histories.entry(farm.clone()).or_default();
+            for version in state.versions.iter().filter(|version| version.committed.is_some()) {
+                let limit = version.table.settings.early_limit.as_nanos();
                 history.early_limit = history.early_limit.max(limit);
-                let Some(host) = servers.clocks.host(table.timeline, table.activation) else { continue };
-                let live = GoesLive {
-                    timeline: text(table.timeline),
-                    epoch: table.staged.epoch,
-                    digest: table.staged.digest.to_string(),
-                    host: host.as_nanos(),
-                };
-                if history.live.last() != Some(&live) {
-                    history.live.push(live);
-                }
+                let live = goes_live(&version.table, servers);
+                history.live.extend(live.filter(|live| history.live.last() != Some(live)));
             }
         }
-        history
+        histories
     }
+}
+
+fn seen(life: &Life, readers: Vec<Vec<Span>>) -> history::Life {
+    let switches = life.switches.iter();
+    history::Life {
+        agent: life.config.agent.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        mode: match life.config.mode {
+            Mode::Strict => history::Mode::Strict,
+            Mode::Prompt => history::Mode::Prompt,
+        },
+        readers,
+        switches: switches.map(|to| Switch { epoch: to.epoch, epsilon: to.epsilon.as_nanos() }).collect(),
+    }
+}
+
+fn goes_live(table: &SyncTable, servers: &Servers) -> Option<GoesLive> {
+    let host = servers.clocks.host(table.timeline, table.activation)?;
+    Some(GoesLive {
+        timeline: text(table.timeline),
+        epoch: table.staged.epoch,
+        digest: table.staged.digest.to_string(),
+        host: host.as_nanos(),
+    })
 }
 
 impl Track {

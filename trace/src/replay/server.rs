@@ -19,6 +19,9 @@ use downbeat_core::timeline::{self, Line as Slope};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+/// Before its bend a line agrees with the one before it but for the rounding of both, in nanoseconds.
+const ROUNDING: i64 = 1;
+
 /// A table of a farm, in the order of the changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
@@ -186,8 +189,8 @@ impl Servers {
             let text = "a reading of a timeline that has no clock here".to_owned();
             return faults.push(Fault::at(CLOCKS, place, text));
         };
-        if truth != now {
-            let by = (now - truth).as_nanos();
+        let by = (now - truth).as_nanos();
+        if by.abs() > ROUNDING {
             let text = format!("the server's reading is {by} ns off the line that it is of");
             faults.push(Fault::at(CLOCKS, place, text));
         }
