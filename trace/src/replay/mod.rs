@@ -6,6 +6,7 @@ mod agent;
 mod clocks;
 mod ledger;
 mod readers;
+mod script;
 mod server;
 
 use crate::fault::{CONFORMS, FORMAT, Fault};

@@ -5,18 +5,17 @@
 
 use super::clocks::{TWO_READINGS, Timelines};
 use super::ledger::Ledger;
+use super::script::{Script, compare, operate};
 use crate::fault::{CLOCKS, CONFORMS, Fault};
 use crate::file::Place;
 use crate::line::{Change, Fact, How, Line};
 use downbeat_core::guard::Guards;
 use downbeat_core::ids::{AgentId, BootId, Incarnation, Name, RequestId, TimelineId};
 use downbeat_core::message::{Reply, ReplyBody, RequestBody};
-use downbeat_core::operator;
-use downbeat_core::server::{Effect, Facts, Transition, Verdict, answer_from_snapshot, transition};
+use downbeat_core::server::{Effect, answer_from_snapshot, transition};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{LocalTime, Rate, ServerTime};
 use downbeat_core::timeline::{self, Line as Slope};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Before its bend a line agrees with the one before it but for the rounding of both, in nanoseconds.
@@ -293,15 +292,10 @@ impl Servers {
         self.note(farm, id, reading, reply);
         // What was recorded stands from here on, so that one fault isn't told of every line after it.
         let follows = if *after != before { self.change(after.clone(), known) } else { Ok(()) };
-        let script = Script { facts: RefCell::new(facts.iter()), differs: RefCell::default() };
+        let script = Script::new(facts);
         let done = transition::<u16>(&before, id, request, reading.1, &script, self.guards);
         let done = done.ok_or("a request that touches no table")?;
-        if let Some(text) = script.differs.take() {
-            return Err(text);
-        }
-        if script.facts.borrow_mut().next().is_some() {
-            return Err("the content was asked what core doesn't ask".to_owned());
-        }
+        script.end()?;
         compare(&done, reply, effect, after)?;
         self.steps += 1;
         follows
@@ -407,72 +401,5 @@ impl Servers {
     ) {
         let answered = Answered { farm: farm.clone(), at, now, reply: reply.clone() };
         self.answered.entry((id.agent, id.incarnation, id.number)).or_default().push(answered);
-    }
-}
-
-/// What an operator's change makes of a table, by core.
-fn operate(table: &SyncTable, change: Change, now: ServerTime, guards: Guards) -> Result<SyncTable, String> {
-    match change {
-        Change::Hold { until } => {
-            operator::hold(table, until, now, guards).map_err(|error| error.to_string())
-        }
-        Change::Unhold => Ok(operator::unhold(table)),
-        Change::Settings(settings) => {
-            operator::change_settings(table, settings).map_err(|error| error.to_string())
-        }
-    }
-}
-
-fn compare(
-    done: &Transition<u16>,
-    reply: &ReplyBody<u16>,
-    effect: Effect,
-    after: &SyncTable,
-) -> Result<(), String> {
-    if done.reply != *reply {
-        return Err(format!("core replies {:?}, the trace has {reply:?}", done.reply));
-    }
-    if done.effect != effect {
-        return Err(format!("core's effect is {:?}, the trace has {effect:?}", done.effect));
-    }
-    if done.table != *after {
-        return Err("core makes another table of the request than the trace has".to_owned());
-    }
-    Ok(())
-}
-
-/// The recorded questions and answers, in their order.
-struct Script<'f> {
-    facts: RefCell<std::slice::Iter<'f, Fact>>,
-    differs: RefCell<Option<String>>,
-}
-
-impl Script<'_> {
-    fn asked<T>(&self, question: &str, answer: impl FnOnce(&Fact) -> Option<T>) -> Option<T> {
-        let fact = self.facts.borrow_mut().next();
-        let found = fact.and_then(answer);
-        if found.is_none() {
-            let text = format!("core asks the content {question}, the trace has {fact:?}");
-            self.differs.borrow_mut().get_or_insert(text);
-        }
-        found
-    }
-}
-
-impl Facts for Script<'_> {
-    fn first_due(&self, at_or_after: ServerTime) -> Option<ServerTime> {
-        let answer = |fact: &Fact| match fact {
-            Fact::FirstDue { from, due } if *from == at_or_after => Some(*due),
-            _ => None,
-        };
-        self.asked(&format!("what is due from {at_or_after:?} on"), answer).flatten()
-    }
-
-    fn verdict(&self, at: ServerTime) -> Verdict {
-        let answer = |fact: &Fact| match fact {
-            Fact::Verdict { activation, verdict } if *activation == at => Some(*verdict),
-            _ => None,
-        };
-        self.asked(&format!("for a verdict as of {at:?}"), answer).unwrap_or(Verdict::Blocked)
     }
 }
