@@ -154,7 +154,7 @@ pub fn simulate(first: u64, last: u64, events: u64) -> ExitCode {
             for (now, what) in trail {
                 println!("  t={now:<4} {what}");
             }
-            println!("again with: downbeat-models replay {seed} {events}");
+            println!("again with: downbeat-models simulate --seed {seed} --events {events}");
             return ExitCode::FAILURE;
         }
     }

@@ -190,3 +190,74 @@ impl Deref for Traced {
         &self.agent
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use downbeat_core::ids::{AgentId, Digest};
+
+    fn end(at: i64) -> Line {
+        Line::End { at: LocalTime::from_nanos(at) }
+    }
+    fn file(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("downbeat-trace-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn a_torn_line_of_a_killed_process_gets_an_end_and_the_next_one_follows() {
+        let path = file("torn");
+        Recorder::append(&path).unwrap().tell(|| Line::Server {
+            at: LocalTime::from_nanos(1),
+            guards: Default::default(),
+            rate: Default::default(),
+            boot: Default::default(),
+        });
+        File::options().append(true).open(&path).unwrap().write_all(b"{\"committ").unwrap();
+        Recorder::append(&path).unwrap().end(LocalTime::from_nanos(2));
+        let replayed = crate::files(&[&path]).unwrap();
+        assert_eq!(replayed.faults, []);
+        assert_eq!((replayed.killed, replayed.torn, replayed.lines), (1, 1, 4));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_can_t_be_written_is_said_and_ends_the_trace() {
+        let path = file("full");
+        drop(Recorder::append(&path).unwrap());
+        let sink = |file| Recorder { sink: Some(Arc::new(Mutex::new(Sink { file, state: State::Open }))) };
+        // Nothing can be written to what is open for reading only.
+        let recorder = sink(File::open(&path).unwrap());
+        assert!(recorder.is_whole());
+        recorder.tell(|| end(1));
+        assert!(!recorder.is_whole());
+        // Then it can again: it is said, and nothing follows.
+        recorder.sink().unwrap().file = File::options().append(true).open(&path).unwrap();
+        recorder.tell(|| end(2));
+        recorder.tell(|| end(3));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("{\"incomplete\":{\"at\":2}}\n"), "{text}");
+        let faults = crate::files(&[&path]).unwrap().faults;
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].detail.contains("could not write"));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn ids_are_written_as_digits_and_read_as_numbers_too() {
+        let digest = Digest([0xa7; 32]);
+        let text = serde_json::to_string(&digest).unwrap();
+        assert_eq!(text, format!("\"{}\"", "a7".repeat(32)));
+        assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest);
+        let numbers = serde_json::to_string(&vec![167; 32]).unwrap();
+        assert_eq!(serde_json::from_str::<Digest>(&numbers).unwrap(), digest);
+        let id: AgentId = serde_json::from_str(&format!("\"{}\"", "0f".repeat(16))).unwrap();
+        assert_eq!(id, AgentId([15; 16]));
+        for bad in
+            ["\"a7\"", "[1,2]", "7", &format!("\"{}\"", "A7".repeat(32)), &format!("\"{}\"", "é".repeat(32))]
+        {
+            assert!(serde_json::from_str::<Digest>(bad).is_err(), "{bad}");
+        }
+    }
+}
