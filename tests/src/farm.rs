@@ -316,14 +316,6 @@ impl Farm {
         self.judge(false)
     }
 
-    /// What the replay of all traces finds wrong by now.
-    ///
-    /// # Panics
-    /// They can't be read.
-    pub fn faults_so_far(&self) -> Vec<String> {
-        self.replay(History::default()).1
-    }
-
     /// Ends the run; `keeps` its folder where faults are found.
     fn judge(mut self, keeps: bool) -> (History, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
