@@ -65,6 +65,7 @@ fn frames_arrive_under_any_cut_and_empty_ones_are_passed_over() {
     for cut in 0..=bytes.len() {
         let mut receiver = Receiver::new();
         let mut outcomes = receive(&mut receiver, &bytes[..cut]);
+        assert_eq!(receiver.is_between_frames(), cut == 0 || bytes[cut - 1] == 0, "cut at {cut}");
         outcomes.extend(receive(&mut receiver, &bytes[cut..]));
         assert_eq!(outcomes, [Ok(()), Ok(())]);
         assert_eq!(receiver.dropped(), Dropped::default());
@@ -112,7 +113,11 @@ fn a_frame_that_just_fits_is_kept_and_one_byte_more_is_not() {
     let mut larger = largest.clone();
     larger.insert(0, 1);
     assert_eq!(receive(&mut receiver, &largest), [Err(Fault::Malformed)]);
-    assert_eq!(receive(&mut receiver, &larger), [Err(Fault::Oversized)]);
+    let (cut, end) = larger.split_at(larger.len() - 1);
+    assert_eq!(receive(&mut receiver, cut), []);
+    assert!(!receiver.is_between_frames(), "it was too long, and isn't over");
+    assert_eq!(receive(&mut receiver, end), [Err(Fault::Oversized)]);
+    assert!(receiver.is_between_frames());
 }
 
 #[test]

@@ -205,3 +205,60 @@ fn a_new_agent_wants_a_connection_and_then_says_hello_until_it_is_welcome() {
     assert!(hellos >= 48, "{hellos}");
     assert!(now > LocalTime::from_nanos(40 * SEC), "backed off");
 }
+
+#[test]
+fn an_agent_that_serves_its_last_good_generation_fills_active_when_it_reaches_a_server() {
+    let mut farm = busy_farm();
+    farm.drive(4 * SEC);
+    let last_good = generation(1, 1);
+    farm.restart(0, false, OTHER_BOOT, Some(last_good));
+    farm.drive(6 * SEC);
+    assert_eq!(farm.looks(0), Serving::Stale(last_good));
+    farm.connect(0);
+    farm.drive(2 * SEC);
+    let active = farm.table.active.unwrap();
+    assert_eq!(farm.looks(0), Serving::Active(active));
+    assert!(farm.host().begun.contains(&(active, Cache::Active)));
+}
+
+/// A joiner that holds the staged content already, and whose active one comes only after T.
+fn joins_late(activation: Activation, mode: Mode) -> Farm {
+    let mut farm = Farm::new();
+    farm.add(Config { activation, ..config(mode) });
+    farm.host().copy_takes = 5 * SEC;
+    farm.drive(3 * SEC);
+    for content in 2..6 {
+        farm.production = digest(content);
+        farm.drive(10 * SEC);
+    }
+    let t = farm.activation();
+    farm.drive(t - farm.now - 2 * SEC);
+    farm.objects.insert(farm.table.active.unwrap().digest, vec![768 * 400]); // 4 s
+    let staged = farm.table.staged;
+    farm.restart(0, false, BOOT, Some(staged));
+    farm.connect(0);
+    farm.drive(2 * SEC + 100 * MS);
+    assert_eq!(farm.host().begun.last().map(|(_, cache)| *cache), Some(Cache::Active));
+    farm
+}
+
+#[test]
+fn nothing_older_takes_the_place_of_what_went_live_meanwhile() {
+    for mode in [Mode::Prompt, Mode::Strict] {
+        let mut farm = joins_late(Activation::Switch, mode);
+        let live = farm.table.staged;
+        assert_eq!(farm.looks(0).current(), Some(live), "{mode:?}");
+        farm.drive(3 * SEC);
+        assert_eq!(farm.looks(0).current(), Some(live), "{mode:?}: and the other one has come");
+    }
+}
+
+#[test]
+fn while_a_copy_is_made_the_table_is_looked_at_now_and_then() {
+    let mut farm = joins_late(Activation::Copy, Mode::Strict);
+    assert_eq!(farm.host().agent.phase(), Phase::Activating);
+    farm.drive_until(|farm| !matches!(farm.hosts[0].agent.step, Step::Retrieving(_)));
+    let from = farm.now;
+    farm.drive_until_sent("read");
+    assert!(farm.now - from >= SEC, "the longest back-off");
+}

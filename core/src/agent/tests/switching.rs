@@ -218,3 +218,22 @@ fn samples_are_as_many_as_are_set_and_a_whole_step_is_left_after_the_last() {
     farm.input(0, Agent::wake);
     assert_eq!(farm.host().sent_since(armed).len(), 4);
 }
+
+#[test]
+fn a_server_that_names_k_as_active_is_taken_at_its_word() {
+    // By its own bounds the agent would wait for another 20 ms, the step in which its clock is read.
+    let mut farm = Farm::new();
+    farm.add(Config { granularity: Span::from_millis(20), ..config(Mode::Strict) });
+    farm.drive(33 * SEC);
+    let (staged, t) = (farm.table.staged, farm.activation());
+    farm.drive(t - farm.now - 75 * MS);
+    farm.drive_until_sent("read");
+    farm.host().latency = (SEC, SEC);
+    farm.drive(t + MS - farm.now);
+    assert_eq!(farm.looks(0), Serving::Hold);
+    farm.advance_by_another();
+    let message = reply_to(&farm, ReplyBody::Table(farm.table.view()));
+    farm.input(0, |agent, now| agent.receive(now, &message));
+    assert_eq!(farm.looks(0), Serving::Active(staged));
+    assert_eq!(farm.host().had(|event| matches!(event, Event::Switched(_))), 4);
+}
