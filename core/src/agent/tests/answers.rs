@@ -177,7 +177,12 @@ fn what_went_live_is_in_one_buffer_and_the_other_is_free() {
     let switched = |farm: &Farm| farm.hosts[0].had(|event| matches!(event, Event::Switched(_)));
     let before = switched(&farm);
     farm.drive_until(|farm| switched(farm) > before);
-    assert_eq!((farm.host().agent.active, farm.host().agent.staged), (Some(staged), None));
+    let now = farm.server_now();
+    farm.table = crate::operator::hold(&farm.table, None, now, Guards::ALL).unwrap();
+    for _ in 0..3 {
+        assert_eq!((farm.host().agent.active, farm.host().agent.staged), (Some(staged), None));
+        farm.drive(SEC);
+    }
 }
 
 #[test]

@@ -262,3 +262,17 @@ fn while_a_copy_is_made_the_table_is_looked_at_now_and_then() {
     farm.drive_until_sent("read");
     assert!(farm.now - from >= SEC, "the longest back-off");
 }
+
+#[test]
+fn a_buffer_that_readers_are_on_is_not_filled() {
+    let mut farm = busy_farm();
+    farm.drive(4 * SEC);
+    // A table that no server makes: another active generation beside the same staged one.
+    farm.table.active = Some(generation(farm.table.epoch() - 1, 99));
+    farm.restart(0, true, BOOT, None);
+    let begun = farm.host().begun.len();
+    farm.connect(0);
+    farm.drive(SEC);
+    assert_eq!(farm.host().begun.len(), begun);
+    assert_eq!(farm.host().agent.phase(), Phase::Armed);
+}

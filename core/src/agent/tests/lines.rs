@@ -227,3 +227,24 @@ fn an_old_promise_is_kept_to_its_end_and_the_end_is_noticed_with_no_server_in_re
         assert_eq!(farm.looks(0).current(), Some(farm.table.staged), "{mode:?}");
     }
 }
+
+#[test]
+fn content_that_is_held_is_not_staged_again_while_an_old_line_s_switch_is_to_come() {
+    let mut farm = Farm::with(Mode::Strict);
+    farm.drive(3 * SEC);
+    farm.production = digest(2);
+    farm.drive(10 * SEC);
+    farm.production = digest(3);
+    farm.drive(10 * SEC);
+    farm.host().honest = false;
+    let pending = farm.plan();
+    let active = pending.active.unwrap();
+    assert_ne!(pending.staged.map(|staged| staged.digest), Some(active.digest));
+    farm.disconnect(0);
+    reboot(&mut farm);
+    // The switch will put its own generation where this content is now.
+    farm.table.staged.digest = active.digest;
+    farm.connect(0);
+    farm.drive(SEC);
+    assert_eq!((farm.plan(), farm.host().agent.staged), (pending, pending.staged));
+}
