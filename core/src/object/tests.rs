@@ -224,6 +224,43 @@ fn a_writer_refuses_what_no_reader_takes() {
     assert_eq!(Writer::new(None, target, &turned, |_: &[u8]| {}).err(), Some(ObjectError::ManifestOrder));
 }
 
+#[test]
+fn what_is_as_large_as_the_limits_is_read() {
+    let records = BTreeMap::from([(std::vec![7; KEY_MAX], std::vec![8; VALUE_MAX])]);
+    let content = BTreeMap::from([(name("one"), records)]);
+    let (bytes, expected) = snapshot(&content, |_| true);
+    assert_eq!(read(&bytes, &[1_000], &expected).unwrap().0, flat(&content));
+    let one = |index: usize| (name(&std::format!("d{index:02}")), small().remove(&name("texts")).unwrap());
+    let content: Content = (0..64).map(one).collect();
+    let (bytes, expected) = snapshot(&content, |_| true);
+    assert_eq!(read(&bytes, &[1_000], &expected).unwrap().0, flat(&content));
+}
+
+#[test]
+fn a_reader_says_which_buffer_would_do_and_stays_where_it_failed() {
+    let (bytes, expected) = snapshot(&small(), |_| true);
+    // The second record is the longest: 7 bytes of key and 6 of value.
+    for (len, needed) in [(12, 13), (9, 13), (1, 7)] {
+        let mut reader: Reader<_> = Reader::new(expected.clone(), std::vec![0; len]);
+        let mut input = &bytes[..];
+        let failed = loop {
+            match reader.next(&mut input) {
+                Ok(record) => assert!(record.is_some(), "it failed before the end"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(failed, ObjectError::BufferTooSmall { needed });
+        assert_eq!(reader.finish(), Err(failed));
+    }
+}
+
+#[test]
+fn a_snapshot_is_no_delta() {
+    let (bytes, expected) = snapshot(&small(), |_| true);
+    let delta = Expected { base: Some(expected.target), ..expected };
+    assert_eq!(read(&bytes, &[100], &delta).err(), Some(ObjectError::WrongBase));
+}
+
 /// Each by the bytes that cause it, with the name of those bytes.
 #[test]
 fn every_malformed_object_has_its_own_error() {
@@ -240,8 +277,10 @@ fn every_malformed_object_has_its_own_error() {
     assert_eq!(refused(&|b| b[9] = 9), ObjectError::BaseMark { found: 9 });
     assert_eq!(refused(&|b| b[10] = 8), ObjectError::WrongTarget);
     assert_eq!(refused(&|b| b[50] = 65), ObjectError::TooManyDatasets);
+    assert_eq!(refused(&|b| b[50] = 200), ObjectError::TooManyDatasets);
     assert_eq!(refused(&|b| b[51] = 0), ObjectError::BadName);
     assert_eq!(refused(&|b| b[51] = 65), ObjectError::BadName);
+    assert_eq!(refused(&|b| b[51] = 255), ObjectError::BadName);
     assert_eq!(refused(&|b| b[52] = 0xff), ObjectError::BadName);
     assert_eq!(refused(&|b| b[52] = b'z'), ObjectError::ManifestOrder);
     assert_eq!(refused(&|b| b[60] ^= 1), ObjectError::ManifestDigest);

@@ -248,8 +248,10 @@ fn nothing_older_takes_the_place_of_what_went_live_meanwhile() {
         let mut farm = joins_late(Activation::Switch, mode);
         let live = farm.table.staged;
         assert_eq!(farm.looks(0).current(), Some(live), "{mode:?}");
+        let (seen, routes) = (farm.host().seen.len(), farm.host().count("route"));
         farm.drive(3 * SEC);
         assert_eq!(farm.looks(0).current(), Some(live), "{mode:?}: and the other one has come");
+        assert_eq!((farm.host().seen.len(), farm.host().count("route")), (seen, routes), "it stayed");
     }
 }
 
