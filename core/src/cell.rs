@@ -11,6 +11,7 @@ use crate::time::LocalTime;
 use core::ops::Deref;
 use words::WordCell;
 
+// The checker's plans are two words; all else is as it ships.
 #[cfg(not(downbeat_loom))]
 mod layout;
 #[cfg(downbeat_loom)]
