@@ -68,6 +68,10 @@ pub(crate) fn read(file: usize, text: &str, host: &mut Option<u64>, faults: &mut
             processes.push(Process { lines: Vec::new(), torn: false, ended: false });
             continue;
         }
+        if let Line::Incomplete { .. } = line {
+            // It says why the one before it is torn.
+            torn = None;
+        }
         if let Some((place, cause)) = torn.take() {
             faults.push(Fault::at(FORMAT, place, cause));
         }
