@@ -11,6 +11,8 @@
 //! those, never re-aged in steps. What is done with the interval is in `plan` and `serving`.
 
 use crate::guard::{Guard, Guards};
+use crate::ids::TimelineId;
+use crate::symmetry::Renaming;
 use crate::time::{Drift, LocalTime, Rate, ServerTime, Span};
 
 /// One exchange, as the two clocks saw it.
@@ -195,6 +197,27 @@ impl Enclosure {
             Span::MAX => LocalTime::MAX,
             reached => lower.local + reached,
         })
+    }
+}
+
+/// For checkers (`symmetry`).
+impl Enclosure {
+    /// The same enclosure under other names. Where the clocks have no error between them, samples
+    /// don't age: both are moved along to `now`, where they say the same.
+    pub(crate) fn renamed(
+        &self,
+        line: Option<TimelineId>,
+        now: LocalTime,
+        names: &mut impl Renaming,
+    ) -> Enclosure {
+        let ageless = self.drift == Drift::none() && self.granularity == Span::ZERO;
+        let mut end = |end: End| {
+            let (server, local) =
+                if ageless { (end.server + (now - end.local), now) } else { (end.server, end.local) };
+            let server = line.map_or(server, |line| names.reading(line, server));
+            End { server, local: names.local(local) }
+        };
+        Enclosure { ends: self.ends.map(|(upper, lower)| (end(upper), end(lower))), ..self.clone() }
     }
 }
 

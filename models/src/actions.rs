@@ -1,6 +1,6 @@
 //! Which steps the world can take from a state, in a fixed order, and what each does.
 
-use crate::configuration::{Configuration, Kind};
+use crate::configuration::{Configuration, Kind, UNLIMITED};
 use crate::world::{End, Payload, Scheduled, World};
 use downbeat_core::message::{RequestBody, ToAgent};
 use downbeat_core::operator;
@@ -142,9 +142,14 @@ impl World {
     }
 
     fn fault_actions(&self, config: &Configuration, actions: &mut Vec<Action>) {
+        let delayed = self.network.iter().filter(|packet| packet.delayed).count();
         for (place, packet) in self.network.iter().enumerate() {
             for kind in PACKET_FAULTS {
-                let pointless = kind == Kind::Delay && packet.delayed;
+                let pointless = match kind {
+                    Kind::Delay => packet.delayed || delayed >= config.most_delayed as usize,
+                    Kind::Repeat => delayed >= config.most_delayed as usize,
+                    _ => false,
+                };
                 if config.kinds.has(kind) && !pointless {
                     actions.push(Action::Packet(kind, place as u8));
                 }
@@ -228,12 +233,12 @@ impl World {
             Action::Packet(kind, place) => self.packet_fault(kind, place as usize),
             Action::Agent(kind, index) => self.agent_fault(config, kind, index as usize),
             Action::Server(Kind::Restore, _) => {
-                self.faults -= 1;
+                self.spend_fault();
                 // Another host, whose clock is ahead.
                 self.server_restored(config, 2);
             }
             Action::Server(_, committed) => {
-                self.faults -= 1;
+                self.spend_fault();
                 self.server_ends(config, committed);
             }
             Action::Operate(kind) => self.operate(config, kind),
@@ -242,8 +247,14 @@ impl World {
         self.observe(config);
     }
 
+    fn spend_fault(&mut self) {
+        if self.faults != UNLIMITED {
+            self.faults -= 1;
+        }
+    }
+
     fn packet_fault(&mut self, kind: Kind, place: usize) {
-        self.faults -= 1;
+        self.spend_fault();
         match kind {
             Kind::Lose => {
                 self.network.remove(place);
@@ -259,7 +270,7 @@ impl World {
     }
 
     fn agent_fault(&mut self, config: &Configuration, kind: Kind, index: usize) {
-        self.faults -= 1;
+        self.spend_fault();
         match kind {
             Kind::LateTimer => self.hosts[index].late = true,
             Kind::CutOff => self.cut_off(index),
@@ -283,7 +294,9 @@ impl World {
     }
 
     fn operate(&mut self, config: &Configuration, kind: Kind) {
-        self.operations -= 1;
+        if self.operations != UNLIMITED {
+            self.operations -= 1;
+        }
         let now = self.server_now();
         let tick = Span::from_nanos(1);
         let store = &mut self.server.store;

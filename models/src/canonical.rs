@@ -96,7 +96,7 @@ impl World {
     }
 }
 
-fn fingerprint(packet: &Packet) -> u64 {
+pub(crate) fn fingerprint(packet: &Packet) -> u64 {
     let mut hasher = DefaultHasher::new();
     packet.hash(&mut hasher);
     hasher.finish()

@@ -1,7 +1,7 @@
 //! What `check` searches: every configuration with the number of states that it has. A number that
 //! changes means that the protocol or the model changed; it is pinned so that nobody has to notice.
 
-use crate::configuration::{Configuration, Kind, Kinds, patient, settings, ticks};
+use crate::configuration::{Configuration, FOR_EVER, Kind, Kinds, UNLIMITED, patient, settings, ticks};
 use downbeat_core::serving::Activation;
 use downbeat_core::serving::Mode::{Prompt, Strict};
 use downbeat_core::settings::{Limits, Settings};
@@ -26,6 +26,7 @@ const AGENTS: Kinds = Kinds::of(&[
 const SERVER: Kinds =
     Kinds::of(&[Kind::ServerCrash, Kind::SlowCommit, Kind::NewLineBehind, Kind::NewLineAhead]);
 const HOSTS: Kinds = Kinds::of(&[Kind::LateTimer, Kind::Suspend, Kind::Veto, Kind::CutOff]);
+const ALL: Kinds = NETWORK.and(AGENTS).and(SERVER).and(HOSTS);
 const OPERATIONS: Kinds = Kinds::of(&[
     Kind::Edit,
     Kind::Hold,
@@ -47,7 +48,13 @@ fn faults(name: &'static str, faults: u8, kinds: Kinds) -> Configuration {
 
 /// Everything that is searched, smallest ideas first.
 pub fn checks() -> Vec<Check> {
-    let all = NETWORK.and(AGENTS).and(SERVER).and(HOSTS);
+    let mut checks = with_horizons();
+    checks.extend(for_ever());
+    checks
+}
+
+fn with_horizons() -> Vec<Check> {
+    let all = ALL;
     let check = |config, states| Check { config, states };
     vec![
         check(Configuration { horizon: 22, ..Configuration::new("perfect", &[Strict, Prompt]) }, 873),
@@ -115,6 +122,36 @@ pub fn checks() -> Vec<Check> {
             },
             1467866,
         ),
+    ]
+}
+
+/// Farms that run for ever: no last tick, and where it says so any number of faults.
+fn for_ever() -> Vec<Check> {
+    let check = |config, states| Check { config, states };
+    let both = |name| Configuration { horizon: FOR_EVER, ..Configuration::new(name, &[Strict, Prompt]) };
+    // The shortest cycle that settings allow.
+    let short = |name| Configuration {
+        settings: Settings { lead: ticks(1), lease: ticks(1), ..settings(4) },
+        limits: Limits { max_interval: ticks(5), max_lead: ticks(1), max_hold: ticks(2) },
+        faults: UNLIMITED,
+        most_delayed: 1,
+        ..both(name)
+    };
+    let operations = |config, kinds| Configuration {
+        faults: 0,
+        operations: UNLIMITED,
+        operation_kinds: Kinds::of(kinds),
+        ..config
+    };
+    let ends = [Kind::CrashTakesOver, Kind::CrashKeepsDisk, Kind::Reboot, Kind::RebootLosesDisk];
+    vec![
+        check(both("forever-perfect"), 404),
+        check(Configuration { modes: &[Strict, Strict, Prompt], ..both("forever-perfect-three") }, 3378),
+        check(Configuration { kinds: Kinds::of(&[Kind::Lose]), ..short("forever-loss") }, 1969072),
+        check(Configuration { kinds: Kinds::of(&ends), ..short("forever-crashes") }, 258977),
+        check(operations(short("forever-holds"), &[Kind::Hold, Kind::HoldUntil, Kind::Unhold]), 520563),
+        check(operations(both("forever-edits"), &[Kind::Edit]), 2778),
+        check(Configuration { faults: 1, kinds: ALL, run_up: Some(4), ..both("forever-any-1") }, 65679),
     ]
 }
 

@@ -171,16 +171,18 @@ pub struct Configuration {
     pub settings: Settings,
     /// The farm's limits, in ticks.
     pub limits: Limits,
-    /// The last tick.
+    /// The last tick; [`FOR_EVER`] for a run without an end.
     pub horizon: i64,
-    /// How many faults there may be.
+    /// How many faults there may be; [`UNLIMITED`] for any number.
     pub faults: u8,
     /// Which faults.
     pub kinds: Kinds,
-    /// How many operations there may be.
+    /// How many operations there may be; [`UNLIMITED`] for any number.
     pub operations: u8,
     /// Which operations.
     pub operation_kinds: Kinds,
+    /// How many messages may be delayed or repeated at a time.
+    pub most_delayed: u8,
     /// Every message may take one tick without its being a fault.
     pub slow_network: bool,
     /// Objects have two parts.
@@ -199,6 +201,11 @@ pub struct Configuration {
     /// Whether recovery (R1) is tried from every state.
     pub recovery: bool,
 }
+
+/// Any number of faults or operations.
+pub const UNLIMITED: u8 = u8::MAX;
+/// No last tick.
+pub const FOR_EVER: i64 = i64::MAX;
 
 /// One tick of the model.
 pub const fn ticks(ticks: i64) -> Span {
@@ -249,6 +256,7 @@ impl Configuration {
             kinds: Kinds::of(&[]),
             operations: 0,
             operation_kinds: Kinds::of(&[]),
+            most_delayed: u8::MAX,
             slow_network: false,
             two_parts: false,
             samples: 0,
@@ -258,6 +266,12 @@ impl Configuration {
             prelude: &[],
             recovery: true,
         }
+    }
+
+    /// Whether its runs have no last tick, so that its states are searched under names that are counted
+    /// from where each stands (`renaming`).
+    pub fn is_unbounded(&self) -> bool {
+        self.horizon == FOR_EVER
     }
 
     /// Ticks in which a clock gains or misses at most one.

@@ -1,7 +1,7 @@
 //! What has happened, as far as the properties need to know it and no machine remembers it, and the
 //! judgement of each step against them. Nothing here ever influences a machine.
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, UNLIMITED};
 use crate::world::{Content, Store, World};
 use downbeat_core::ids::{Generation, Token};
 use downbeat_core::message::{Refusal, ReplyBody, Request, RequestBody};
@@ -313,7 +313,8 @@ impl World {
         floor: u64,
     ) {
         let strict = config.modes[index] == Mode::Strict;
-        let perfect = self.faults == config.faults && self.operations == config.operations;
+        let untouched = |left: u8, all: u8| left == all && all != UNLIMITED;
+        let perfect = untouched(self.faults, config.faults) && untouched(self.operations, config.operations);
         match serving {
             Serving::Hold => self.record.note(Happened::Held),
             Serving::Stale(_) if self.record.joined[index] => self.record.note(Happened::Stale),

@@ -92,6 +92,8 @@ impl Model for Search {
 pub struct Outcome {
     /// Distinct states.
     pub states: usize,
+    /// Steps between them.
+    pub transitions: usize,
     /// The longest path.
     pub depth: usize,
     /// Broken properties, each with the steps of one counterexample.
@@ -104,6 +106,9 @@ pub struct Outcome {
 
 /// Searches every state of a configuration, without any limit but the configuration's own.
 pub fn everything(config: &Configuration) -> Outcome {
+    if config.is_unbounded() {
+        return crate::fixed_point::everything(config);
+    }
     let begun = Instant::now();
     let search = Search { config: Arc::new(config.clone()), only: None };
     let checker = search.checker().threads(1).finish_when(HasDiscoveries::AllFailures).spawn_dfs().join();
@@ -118,6 +123,7 @@ pub fn everything(config: &Configuration) -> Outcome {
     }
     Outcome {
         states: checker.unique_state_count(),
+        transitions: checker.state_count(),
         depth: checker.max_depth(),
         broken,
         reached,

@@ -303,6 +303,15 @@ impl World {
     pub fn is_urgent(&self, config: &Configuration) -> bool {
         self.network.iter().any(|packet| packet.is_urgent(self, config))
             || (0..self.hosts.len()).any(|index| self.wants_wake(index))
+            || (config.is_unbounded() && self.commit_ends(config))
+    }
+
+    /// Whether a transaction has outlasted its lease by a tick: in a run without an end none lasts longer.
+    fn commit_ends(&self, config: &Configuration) -> bool {
+        let begun = self.server.committing.as_ref().map(|committing| committing.read);
+        begun.is_some_and(|begun| {
+            (begun + config.settings.lease + Span::from_nanos(1)).passed(self.server_now())
+        })
     }
 
     /// Whether an agent's timer is due.

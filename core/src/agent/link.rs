@@ -26,6 +26,13 @@ impl Link {
     pub(crate) fn may_lock(self) -> bool {
         matches!(self, Link::Up { may_lock: true, .. })
     }
+    /// For checkers (`symmetry`): the same with another name for its instant.
+    pub(crate) fn renamed(self, mut local: impl FnMut(LocalTime) -> LocalTime) -> Link {
+        match self {
+            Link::Greeting { again } => Link::Greeting { again: local(again) },
+            Link::Down | Link::Up { .. } => self,
+        }
+    }
     pub(crate) fn wake(self) -> Option<LocalTime> {
         match self {
             Link::Greeting { again } => Some(again),

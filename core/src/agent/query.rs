@@ -39,6 +39,16 @@ impl Agent {
         &self.clock
     }
 
+    /// The number of its last request (for checkers).
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// The number of the request that it waits for an answer to.
+    pub fn asks(&self) -> Option<u64> {
+        self.outstanding.as_ref().map(|request| request.number)
+    }
+
     /// Whether a reply with this id would be used.
     pub fn waits_for(&self, incarnation: Incarnation, number: u64) -> bool {
         incarnation == self.incarnation

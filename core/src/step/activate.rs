@@ -55,6 +55,29 @@ impl Armed {
     }
 }
 
+/// For checkers (`symmetry`).
+impl Armed {
+    /// Clears what is not looked at once the last sample was asked for, or the switch is decided.
+    pub(crate) fn forget_samples(&mut self) {
+        if self.left == 0 || self.decided {
+            (self.left, self.next, self.each) = (0, LocalTime::MIN, Span::ZERO);
+        }
+        if self.decided {
+            self.until = LocalTime::MIN;
+        }
+    }
+
+    /// The same with other names for instants.
+    pub(crate) fn renamed(&self, mut local: impl FnMut(LocalTime) -> LocalTime) -> Armed {
+        Armed {
+            next: local(self.next),
+            until: local(self.until),
+            read_again: local(self.read_again),
+            ..self.clone()
+        }
+    }
+}
+
 impl Agent {
     pub(super) fn armed_timers(&mut self, now: LocalTime, mut armed: Armed, effects: &mut Effects) {
         if armed.read_again.passed(now) {

@@ -61,6 +61,26 @@ impl Retrieving {
     }
 }
 
+/// For checkers (`symmetry`).
+impl Retrieving {
+    /// The same with another target and other names for instants.
+    pub(crate) fn renamed(
+        &self,
+        target: Generation,
+        mut local: impl FnMut(LocalTime) -> LocalTime,
+    ) -> Retrieving {
+        Retrieving { target, from: local(self.from), ..self.clone() }
+    }
+
+    /// The route that is followed.
+    pub(crate) fn route_mut(&mut self) -> Option<&mut Route> {
+        match &mut self.stage {
+            Stage::Fetching { route, .. } => Some(route),
+            Stage::Routing | Stage::Verifying => None,
+        }
+    }
+}
+
 impl Agent {
     fn retrieving(&mut self) -> Option<&mut Retrieving> {
         match &mut self.step {
