@@ -53,7 +53,7 @@ fn fingerprint(world: &World) -> u64 {
 }
 
 /// Searches every state of a configuration without a horizon.
-pub fn everything(config: &Configuration) -> Outcome {
+pub(crate) fn everything(config: &Configuration) -> Outcome {
     let begun = Instant::now();
     let first = World::new(config).normal(config);
     let mut parents = Parents::default();

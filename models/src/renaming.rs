@@ -18,13 +18,28 @@ use downbeat_core::message::{Grant, Refusal, Reply, ReplyBody, Request, RequestB
 use downbeat_core::serving::Mode;
 use downbeat_core::symmetry::{Renaming, first_regular, plan, request_body, route, view};
 use downbeat_core::table::{Hold, Lock, SyncTable};
-use downbeat_core::time::Span;
+use downbeat_core::time::{ServerTime, Span};
 use downbeat_core::timeline::Mark;
 use names::Names;
 use past::Past;
 
 /// The time of every line at real time 0.
 const LINE_BEGIN: i64 = 100;
+
+/// How far back the activation of what went live keeps its distance: farther than any switch may be late.
+const LATEST: i64 = 8;
+
+/// The distance of an activation from now: of those that lie far back only the order counts.
+fn ordered(since: i64, all: &[i64]) -> i64 {
+    if since >= -LATEST {
+        return since;
+    }
+    let mut between: Vec<i64> =
+        all.iter().copied().filter(|other| (since..-LATEST).contains(other)).collect();
+    between.sort_unstable();
+    between.dedup();
+    -LATEST - between.len() as i64
+}
 
 impl World {
     /// The same state under names that are counted from where it stands.
@@ -60,13 +75,12 @@ impl World {
         let record = &self.record;
         let first = names.past.first;
         let rank = |rank: u64| rank.saturating_sub(first as u64);
-        let goes_live = record.goes_live[first..].iter().map(|live| {
-            let line = self.lines[live.line as usize].id;
-            GoesLive {
-                generation: names.generation(live.generation),
-                at: names.on_line(line, live.at),
-                line: names.place(line),
-            }
+        let kept = &record.goes_live[first..];
+        let passed: Vec<i64> = kept.iter().map(|live| self.real(live) - self.now).collect();
+        let goes_live = kept.iter().zip(&passed).map(|(live, since)| GoesLive {
+            generation: names.generation(live.generation),
+            at: ServerTime::from_nanos(LINE_BEGIN + ordered(*since, &passed)),
+            line: names.place(self.lines[live.line as usize].id),
         });
         let goes_live = goes_live.collect();
         let grant = record.grant.filter(|grant| !grant.1.passed(self.server_now()) || self.keeps_lock(names));
