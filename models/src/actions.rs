@@ -1,12 +1,13 @@
 //! Which steps the world can take from a state, in a fixed order, and what each does.
 
+mod operations;
+
 use crate::configuration::{Configuration, Kind, UNLIMITED};
-use crate::world::{End, Payload, Scheduled, World};
+use crate::record::Happened;
+use crate::world::{End, Payload, World};
 use downbeat_core::message::{RequestBody, ToAgent};
-use downbeat_core::operator;
 use downbeat_core::serving::SwitchPlan;
-use downbeat_core::time::Span;
-use downbeat_core::timeline::OldLine;
+use operations::OPERATIONS;
 
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -23,6 +24,14 @@ pub enum Action {
     Continue,
     /// The server starts again on a new line, so many ticks off the old one.
     NewLine(i8),
+    /// The same with a mark that is missing or old, as the kind says.
+    Moves(Kind, i8),
+    /// The second source of an agent's host finds out that its clock broke its bound.
+    ClockFound(u8),
+    /// A reader reads again what it pinned.
+    ReadPinned(u8),
+    /// A server process that ended is started again, where there are several.
+    ProcessStarts(u8),
     /// A suspended reader answers.
     Resume(u8),
     /// An old process writes the page.
@@ -35,6 +44,9 @@ pub enum Action {
     Packet(Kind, u8),
     /// A fault that concerns an agent.
     Agent(Kind, u8),
+    /// A fault that concerns one of several servers: whether its transaction is done, or its clock
+    /// jumps ahead.
+    Process(Kind, u8, bool),
     /// A fault that concerns the server; of a transaction under way, whether its write is done.
     Server(Kind, bool),
     /// An operation.
@@ -42,7 +54,9 @@ pub enum Action {
 }
 
 const PACKET_FAULTS: [Kind; 3] = [Kind::Lose, Kind::Repeat, Kind::Delay];
-const AGENT_FAULTS: [Kind; 11] = [
+/// Where a line that can't be continued may begin: so many ticks off the old one.
+const OFF: i8 = 2;
+const AGENT_FAULTS: [Kind; 17] = [
     Kind::Overlap,
     Kind::CutOff,
     Kind::LateTimer,
@@ -54,18 +68,13 @@ const AGENT_FAULTS: [Kind; 11] = [
     Kind::Fast,
     Kind::Veto,
     Kind::Suspend,
+    Kind::SpuriousWake,
+    Kind::Pin,
+    Kind::ClockAhead,
+    Kind::ClockBack,
+    Kind::Stutter,
+    Kind::GoesOver,
 ];
-const OPERATIONS: [Kind; 8] = [
-    Kind::Edit,
-    Kind::Hold,
-    Kind::HoldUntil,
-    Kind::Unhold,
-    Kind::Settings,
-    Kind::Schedule,
-    Kind::ScheduleWithEnd,
-    Kind::Backup,
-];
-
 impl World {
     /// All steps from here.
     pub fn actions(&self, config: &Configuration) -> Vec<Action> {
@@ -74,7 +83,7 @@ impl World {
             self.fault_actions(config, &mut actions);
         }
         if self.operations > 0 && self.server.up && self.server.committing.is_none() {
-            let allowed = |kind: &Kind| config.operation_kinds.has(*kind) && self.may_operate(*kind);
+            let allowed = |kind: &Kind| config.operation_kinds.has(*kind) && self.may_operate(config, *kind);
             actions.extend(OPERATIONS.into_iter().filter(allowed).map(Action::Operate));
         }
         if let Some(action) = self.commuting(config) {
@@ -95,6 +104,12 @@ impl World {
             }
             if self.hosts[index].reader.is_some() {
                 actions.push(Action::Resume(index as u8));
+            }
+            if self.hosts[index].astray {
+                actions.push(Action::ClockFound(index as u8));
+            }
+            if self.hosts[index].pinned.is_some() {
+                actions.push(Action::ReadPinned(index as u8));
             }
             if self.hosts[index].old_page.is_some() {
                 actions.push(Action::WriteOldPage(index as u8));
@@ -127,6 +142,11 @@ impl World {
     }
 
     fn starts(&self, config: &Configuration, actions: &mut Vec<Action>) {
+        for (place, process) in self.processes.iter().enumerate() {
+            if !process.up {
+                actions.push(Action::ProcessStarts(place as u8));
+            }
+        }
         if self.server.up {
             return;
         }
@@ -134,10 +154,13 @@ impl World {
             actions.push(Action::Continue);
         }
         if config.kinds.has(Kind::NewLineBehind) {
-            actions.push(Action::NewLine(-2));
+            actions.push(Action::NewLine(-OFF));
         }
         if config.kinds.has(Kind::NewLineAhead) {
-            actions.push(Action::NewLine(2));
+            actions.push(Action::NewLine(OFF));
+        }
+        for kind in [Kind::MarkLost, Kind::MarkOld].into_iter().filter(|kind| config.kinds.has(*kind)) {
+            actions.extend([Action::Moves(kind, -OFF), Action::Moves(kind, OFF)]);
         }
     }
 
@@ -169,7 +192,12 @@ impl World {
                 }
             }
         }
-        let ends = [Kind::ServerCrash, Kind::NewLineBehind, Kind::NewLineAhead];
+        self.server_fault_actions(config, actions);
+    }
+
+    fn server_fault_actions(&self, config: &Configuration, actions: &mut Vec<Action>) {
+        let ends =
+            [Kind::ServerCrash, Kind::NewLineBehind, Kind::NewLineAhead, Kind::MarkLost, Kind::MarkOld];
         if self.server.up && ends.iter().any(|kind| config.kinds.has(*kind)) {
             actions.push(Action::Server(Kind::ServerCrash, false));
             if self.server.committing.is_some() {
@@ -179,6 +207,15 @@ impl World {
         if config.kinds.has(Kind::Restore) && self.server.backup.is_some() {
             actions.push(Action::Server(Kind::Restore, false));
         }
+        for kind in [Kind::ServerSlow, Kind::ServerFast] {
+            if config.kinds.has(kind) && self.line_may_err(config) {
+                actions.push(Action::Server(kind, false));
+            }
+        }
+        for kind in [Kind::LineAhead, Kind::LineBack].into_iter().filter(|kind| config.kinds.has(*kind)) {
+            actions.push(Action::Server(kind, false));
+        }
+        self.process_fault_actions(config, actions);
     }
 
     fn may_fail(&self, config: &Configuration, kind: Kind, index: usize) -> bool {
@@ -187,28 +224,18 @@ impl World {
             Kind::LateTimer => self.wants_wake(index),
             Kind::CutOff => !host.cut,
             // One life at a time ends: readers of an old page go over first.
-            Kind::Overlap
-            | Kind::CrashTakesOver
-            | Kind::CrashKeepsDisk
-            | Kind::Reboot
-            | Kind::RebootLosesDisk => host.overlap.is_none(),
-            Kind::Slow | Kind::Fast => {
-                host.error == 0
-                    && host.last_error.is_none_or(|last| self.now + 1 - last >= config.ticks_per_error())
+            Kind::Overlap => host.overlap.is_none() && !host.astray,
+            Kind::CrashTakesOver | Kind::CrashKeepsDisk | Kind::Reboot | Kind::RebootLosesDisk => {
+                host.overlap.is_none()
             }
+            Kind::Slow | Kind::Fast | Kind::Stutter | Kind::ClockAhead | Kind::ClockBack => {
+                self.clock_may_fail(config, kind, index)
+            }
+            Kind::SpuriousWake => !self.wants_wake(index),
+            Kind::Pin => host.pinned.is_none() && self.read(index).generation().is_some(),
+            Kind::GoesOver => self.other_process(host.via).is_some(),
             Kind::Veto => !host.vetoes,
             Kind::Suspend => host.reader.is_none(),
-            _ => true,
-        }
-    }
-
-    fn may_operate(&self, kind: Kind) -> bool {
-        let table = &self.server.store.table;
-        match kind {
-            Kind::Hold | Kind::HoldUntil => table.held.is_none(),
-            Kind::Unhold => table.held.is_some(),
-            Kind::Schedule | Kind::ScheduleWithEnd => self.server.store.scheduled.is_none(),
-            Kind::Backup => self.server.backup.is_none(),
             _ => true,
         }
     }
@@ -222,24 +249,21 @@ impl World {
             Action::Wake(index) => self.wake(config, index as usize),
             Action::Commit => self.commit(config, true),
             Action::Continue => self.server_continues(config),
-            Action::NewLine(shift) => {
-                let mark = self.server.mark;
-                self.server_begins_line(config, shift as i64, OldLine::MarkStored(mark));
-            }
+            Action::NewLine(shift) => self.server_moves(config, Kind::NewLineAhead, shift as i64),
+            Action::Moves(kind, shift) => self.server_moves(config, kind, shift as i64),
+            Action::ClockFound(index) => self.clock_found(config, index as usize),
+            Action::ReadPinned(index) => self.read_pinned(index as usize),
+            Action::ProcessStarts(place) => self.process_starts(config, place as usize),
             Action::HandOver(index) => self.hand_over(index as usize),
             Action::Reach(index) => self.reach(config, index as usize),
             Action::Resume(index) => self.judge_resumed(config, index as usize),
             Action::WriteOldPage(index) => self.write_old_page(index as usize),
-            Action::Packet(kind, place) => self.packet_fault(kind, place as usize),
+            Action::Packet(kind, place) => self.packet_fault(config, kind, place as usize),
             Action::Agent(kind, index) => self.agent_fault(config, kind, index as usize),
-            Action::Server(Kind::Restore, _) => {
+            Action::Server(kind, committed) => self.server_fault(config, kind, committed),
+            Action::Process(kind, place, choice) => {
                 self.spend_fault();
-                // Another host, whose clock is ahead.
-                self.server_restored(config, 2);
-            }
-            Action::Server(_, committed) => {
-                self.spend_fault();
-                self.server_ends(config, committed);
+                self.process_fault(config, kind, place as usize, choice);
             }
             Action::Operate(kind) => self.operate(config, kind),
         }
@@ -253,7 +277,20 @@ impl World {
         }
     }
 
-    fn packet_fault(&mut self, kind: Kind, place: usize) {
+    fn server_fault(&mut self, config: &Configuration, kind: Kind, committed: bool) {
+        self.spend_fault();
+        match kind {
+            // Another host, whose clock is ahead.
+            Kind::Restore => self.server_restored(config, OFF as i64),
+            Kind::ServerSlow => self.server.error = -1,
+            Kind::ServerFast => self.server.error = 1,
+            Kind::LineAhead => self.step_line(config.jump),
+            Kind::LineBack => self.step_line(-config.jump),
+            _ => self.server_ends(config, committed),
+        }
+    }
+
+    fn packet_fault(&mut self, config: &Configuration, kind: Kind, place: usize) {
         self.spend_fault();
         match kind {
             Kind::Lose => {
@@ -264,7 +301,7 @@ impl World {
                 copy.delayed = true;
                 self.network.push(copy);
             }
-            Kind::SlowCommit => self.serve_slowly(place),
+            Kind::SlowCommit => self.serve_slowly(config, place),
             _ => self.network[place].delayed = true,
         }
     }
@@ -282,6 +319,15 @@ impl World {
             Kind::Slow => self.hosts[index].error = -1,
             Kind::Fast => self.hosts[index].error = 1,
             Kind::Veto => self.hosts[index].vetoes = true,
+            Kind::Stutter => self.hosts[index].error = -2,
+            Kind::ClockAhead => self.step_clock(index, config.jump),
+            Kind::ClockBack => self.step_clock(index, -config.jump),
+            Kind::Pin => self.pin(index),
+            Kind::GoesOver => self.go_over(config, index),
+            Kind::SpuriousWake => {
+                self.record.note(Happened::Spurious);
+                self.wake(config, index);
+            }
             _ => self.suspend_reader(index),
         }
     }
@@ -291,42 +337,6 @@ impl World {
         if let Some(page) = host.old_page.take() {
             host.page = SwitchPlan { serial: host.page.serial + 1, ..page };
         }
-    }
-
-    fn operate(&mut self, config: &Configuration, kind: Kind) {
-        if self.operations != UNLIMITED {
-            self.operations -= 1;
-        }
-        let now = self.server_now();
-        let tick = Span::from_nanos(1);
-        let store = &mut self.server.store;
-        let in_one = |ticks: i64| now + tick.times(ticks);
-        match kind {
-            Kind::Edit => store.production += 1,
-            Kind::Hold => {
-                store.table = operator::hold(&store.table, None, now, config.guards).expect("no end")
-            }
-            Kind::HoldUntil => {
-                let until = Some(now + store.table.limits.max_hold);
-                store.table =
-                    operator::hold(&store.table, until, now, config.guards).expect("within the limit");
-            }
-            Kind::Unhold => store.table = operator::unhold(&store.table),
-            Kind::Settings => {
-                let current = store.table.settings;
-                let changed =
-                    downbeat_core::settings::Settings { interval: current.interval + tick, ..current };
-                store.table = operator::change_settings(&store.table, changed).expect("good settings");
-            }
-            Kind::Schedule => {
-                store.scheduled = Some(Scheduled { effective: in_one(4), expires: None });
-            }
-            Kind::ScheduleWithEnd => {
-                store.scheduled = Some(Scheduled { effective: in_one(1), expires: Some(in_one(6)) });
-            }
-            _ => self.server.backup = Some(store.clone()),
-        }
-        self.record_operation();
     }
 
     fn asks_for_staged_content(&self, place: usize) -> bool {

@@ -2,6 +2,7 @@
 //! by its rank, and what is never looked at again is dropped. The search fingerprints this form.
 
 use crate::configuration::Configuration;
+use crate::record::Record;
 use crate::world::{Packet, Payload, World, agent_id};
 use downbeat_core::ids::{Incarnation, RequestId};
 use downbeat_core::message::ToAgent;
@@ -78,6 +79,9 @@ impl World {
                 host.last_error = None;
             }
         }
+        // An error long enough ago bounds nothing any more.
+        let rest = Configuration::ticks_per_error(config.server_rate);
+        world.server.last_error = world.server.last_error.filter(|last| self.now + 1 - last < rest);
         let table = &mut world.server.store.table;
         table.last_advance = names.request(table.last_advance);
         if let Some(lock) = &mut table.lock {
@@ -92,6 +96,7 @@ impl World {
         }
         world.network.sort_by_cached_key(fingerprint);
         world.incarnations = 0;
+        world.record.happened &= Record::TOLD_APART;
         world
     }
 }

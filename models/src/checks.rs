@@ -1,6 +1,8 @@
 //! What `check` searches: every configuration with the number of states that it has. A number that
 //! changes means that the protocol or the model changed; it is pinned so that nobody has to notice.
 
+mod faults;
+
 use crate::configuration::{Configuration, FOR_EVER, Kind, Kinds, UNLIMITED, patient, settings, ticks};
 use downbeat_core::serving::Activation;
 use downbeat_core::serving::Mode::{Prompt, Strict};
@@ -56,7 +58,7 @@ pub fn checks() -> Vec<Check> {
 fn with_horizons() -> Vec<Check> {
     let all = ALL;
     let check = |config, states| Check { config, states };
-    vec![
+    let mut checks = vec![
         check(Configuration { horizon: 22, ..Configuration::new("perfect", &[Strict, Prompt]) }, 873),
         // From the very start of the agents; all others begin with a farm that runs.
         check(
@@ -122,7 +124,9 @@ fn with_horizons() -> Vec<Check> {
             },
             1467866,
         ),
-    ]
+    ];
+    checks.extend(faults::checks());
+    checks
 }
 
 /// Farms that run for ever: no last tick, and where it says so any number of faults.
@@ -156,5 +160,9 @@ fn for_ever() -> Vec<Check> {
 }
 
 fn operated(config: Configuration, operations: u8) -> Configuration {
-    Configuration { operations, operation_kinds: OPERATIONS, ..config }
+    operated_by(config, operations, OPERATIONS)
+}
+
+fn operated_by(config: Configuration, operations: u8, operation_kinds: Kinds) -> Configuration {
+    Configuration { operations, operation_kinds, ..config }
 }

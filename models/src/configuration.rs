@@ -66,11 +66,102 @@ pub enum Kind {
     Backup,
     /// An old process of an agent writes the page once more.
     OldWriter,
+    /// The server's line misses a tick.
+    ServerSlow,
+    /// The server's line gains a tick.
+    ServerFast,
+    /// A local clock jumps ahead, beyond its bound.
+    ClockAhead,
+    /// A local clock jumps back.
+    ClockBack,
+    /// The server's line jumps ahead, beyond its bound.
+    LineAhead,
+    /// The server's line jumps back.
+    LineBack,
+    /// A local clock misses a tick and gains it back in the next.
+    Stutter,
+    /// An agent is woken though nobody asked for it.
+    SpuriousWake,
+    /// A reader pins what it gets, and reads it again later.
+    Pin,
+    /// The server comes back without its mark.
+    MarkLost,
+    /// The server comes back with a mark from before the last one.
+    MarkOld,
+    /// A shorter interval is set.
+    SettingsShorter,
+    /// Another lead is set.
+    SettingsLead,
+    /// Another lease is set.
+    SettingsLease,
+    /// Another limit to early switches is set.
+    SettingsEarly,
+    /// One of several servers ends, and is started again later.
+    ProcessEnds,
+    /// The local clock of one of several servers jumps, ahead or back.
+    ProcessClock,
+    /// The clock of the database of several servers jumps, ahead or back.
+    DatabaseClock,
+    /// An agent's connection goes over to another server; what was on its way stays so.
+    GoesOver,
+}
+
+impl Kind {
+    /// All of them.
+    pub const EVERY: &[Kind] = &[
+        Kind::Lose,
+        Kind::Repeat,
+        Kind::Delay,
+        Kind::LateTimer,
+        Kind::CrashTakesOver,
+        Kind::CrashKeepsDisk,
+        Kind::Overlap,
+        Kind::Reboot,
+        Kind::RebootLosesDisk,
+        Kind::SlowCommit,
+        Kind::ServerCrash,
+        Kind::NewLineBehind,
+        Kind::NewLineAhead,
+        Kind::Restore,
+        Kind::CutOff,
+        Kind::Slow,
+        Kind::Fast,
+        Kind::Veto,
+        Kind::Suspend,
+        Kind::Edit,
+        Kind::Hold,
+        Kind::HoldUntil,
+        Kind::Unhold,
+        Kind::Settings,
+        Kind::Schedule,
+        Kind::ScheduleWithEnd,
+        Kind::Backup,
+        Kind::OldWriter,
+        Kind::ServerSlow,
+        Kind::ServerFast,
+        Kind::ClockAhead,
+        Kind::ClockBack,
+        Kind::LineAhead,
+        Kind::LineBack,
+        Kind::Stutter,
+        Kind::SpuriousWake,
+        Kind::Pin,
+        Kind::MarkLost,
+        Kind::MarkOld,
+        Kind::SettingsShorter,
+        Kind::SettingsLead,
+        Kind::SettingsLease,
+        Kind::SettingsEarly,
+        Kind::ProcessEnds,
+        Kind::ProcessClock,
+        Kind::DatabaseClock,
+        Kind::GoesOver,
+    ];
 }
 
 /// A set of kinds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Kinds(u32);
+pub struct Kinds(u64);
 
 impl Kinds {
     /// These kinds.
@@ -78,14 +169,14 @@ impl Kinds {
         let mut bits = 0;
         let mut index = 0;
         while index < kinds.len() {
-            bits |= 1 << kinds[index] as u8;
+            bits |= 1u64 << kinds[index] as u8;
             index += 1;
         }
         Kinds(bits)
     }
     /// Whether a kind is in the set.
     pub const fn has(self, kind: Kind) -> bool {
-        self.0 & (1 << kind as u8) != 0
+        self.0 & (1u64 << kind as u8) != 0
     }
     /// Both sets.
     pub const fn and(self, other: Kinds) -> Kinds {
@@ -189,8 +280,16 @@ pub struct Configuration {
     pub two_parts: bool,
     /// Samples before T.
     pub samples: u8,
-    /// ρ and ρ_s; a clock gains or misses at most one tick in 1/ρ.
+    /// ρ; an agent's clock gains or misses at most one tick in 1/ρ.
     pub rate: Rate,
+    /// ρ_s; the server's line gains or misses at most one tick in 1/ρ_s.
+    pub server_rate: Rate,
+    /// By how many ticks a clock jumps that breaks its bound.
+    pub jump: i64,
+    /// How many server processes share the table; no configuration has more than one yet.
+    pub servers: u8,
+    /// How many generations that were served a host keeps for pinned reads; 0 where nobody pins.
+    pub kept: u8,
     /// The server's own uncertainty about its clock, in ticks (several servers over one database).
     pub server_epsilon: i64,
     /// For how many ticks the farm has run without a fault before the search begins; from the very
@@ -261,6 +360,10 @@ impl Configuration {
             two_parts: false,
             samples: 0,
             rate: Rate::ZERO,
+            server_rate: Rate::ZERO,
+            jump: 3,
+            servers: 1,
+            kept: 0,
             server_epsilon: 0,
             run_up: None,
             prelude: &[],
@@ -274,8 +377,13 @@ impl Configuration {
         self.horizon == FOR_EVER
     }
 
-    /// Ticks in which a clock gains or misses at most one.
-    pub fn ticks_per_error(&self) -> i64 {
-        1_000_000_000 / (self.rate.as_ppb() as i64).max(1)
+    /// Ticks in which a clock of this rate error gains or misses at most one.
+    pub fn ticks_per_error(rate: Rate) -> i64 {
+        1_000_000_000 / (rate.as_ppb() as i64).max(1)
+    }
+
+    /// The step in which a clock of this rate error is read: one that may miss a tick, a tick.
+    pub fn granularity(rate: Rate) -> Span {
+        if rate == Rate::ZERO { Span::ZERO } else { ticks(1) }
     }
 }

@@ -5,6 +5,7 @@ mod canonical;
 pub mod chart;
 pub mod checks;
 pub mod configuration;
+pub mod coverage;
 mod fixed_point;
 pub mod properties;
 pub mod record;

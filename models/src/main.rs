@@ -1,7 +1,7 @@
 //! `downbeat-models`: the checkers as a command.
 
 use downbeat_models::search::Search;
-use downbeat_models::{checks, replay, report, twins};
+use downbeat_models::{checks, coverage, replay, report, twins};
 use stateright::Model;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ const USAGE: &str = "usage: downbeat-models COMMAND
                               must answer as it did, and judged together at the real instants
   explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
                               (default address: localhost:3000)
+  coverage                    which fault is searched in which configuration
   list                        the names
 
 Exit code: 0 if everything held, 1 if anything did not, 2 if the command was not understood.";
@@ -39,6 +40,13 @@ fn main() -> ExitCode {
         ["replay", first, rest @ ..] => replay::replay(&[&[*first], rest].concat()),
         ["explore", name] => explore(name, "localhost:3000"),
         ["explore", name, address] => explore(name, address),
+        ["coverage"] => {
+            if coverage::print() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
         ["list"] => {
             println!("configurations: {}", check_names().join(" "));
             println!("twins: {}", twin_names().join(" "));

@@ -118,7 +118,63 @@ pub const SOMETIMES: &[Sometimes] = &[
     happened("S6 agreement", "a cycle began without a change", |world| {
         world.record.has_happened(Happened::Unchanged)
     }),
+    happened(
+        "S12 clock_enclosure",
+        "an erring line of the server came to the very end of an enclosure",
+        |world| {
+            world.server.last_error.is_some() && (0..world.hosts.len()).any(|index| at_an_end(world, index))
+        },
+    ),
+    happened("S12 clock_enclosure", "a clock that broke its bound was found out", |world| {
+        world.record.has_happened(Happened::Detected)
+    }),
+    happened(
+        "S7 strict_serves_live",
+        "a read was wrong by a broken clock that nobody had found out",
+        |world| world.record.has_happened(Happened::Excused),
+    ),
+    happened("S4 activation_arithmetic", "a cycle left out regular activations", |world| {
+        world.record.has_happened(Happened::SkippedSlots)
+    }),
+    happened("R1 recovers", "an agent came back after more than two epochs", |world| {
+        world.record.has_happened(Happened::LongAway)
+    }),
+    happened("A1 available", "an agent was woken though nobody asked", |world| {
+        world.record.has_happened(Happened::Spurious)
+    }),
+    happened("S4 activation_arithmetic", "pending settings were replaced", |world| {
+        world.record.has_happened(Happened::PendingReplaced)
+    }),
+    happened(
+        "S4 activation_arithmetic",
+        "a cycle took up a shorter interval, or another lead or lease",
+        |world| world.record.has_happened(Happened::TookUp),
+    ),
+    happened("S7 strict_serves_live", "a line was begun without a mark", |world| {
+        world.record.has_happened(Happened::MarkLost)
+    }),
+    happened(
+        "S9 epochs_rise",
+        "a reader answered by a plan that was replaced after it was loaded",
+        |world| world.record.has_happened(Happened::Republished),
+    ),
+    happened("S6 agreement", "a pinned generation was read after a switch", |world| {
+        world.record.has_happened(Happened::PinRead)
+    }),
+    happened("S6 agreement", "a pinned generation was no longer kept", |world| {
+        world.record.has_happened(Happened::PinDropped)
+    }),
 ];
+
+/// Whether the server's time is at an end of what an agent knows of it, and the other end elsewhere.
+fn at_an_end(world: &World, index: usize) -> bool {
+    let host = &world.hosts[index];
+    let (local, clock) = (world.local_now(index), host.agent.clock());
+    let ends = [clock.earliest(local), clock.latest(local)];
+    host.agent.timeline() == Some(world.line().id)
+        && ends[0] != ends[1]
+        && ends.contains(&Some(world.server_now()))
+}
 
 const fn happened(beside: &'static str, name: &'static str, reached: fn(&World) -> bool) -> Sometimes {
     Sometimes { beside, name, reached }
@@ -130,20 +186,13 @@ fn whole_generation(_: &Configuration, world: &World) -> bool {
     world.hosts.iter().all(|host| host.held.iter().all(whole))
 }
 
-/// S12: the server's time is inside every enclosure, and no enclosure was ever found empty.
+/// S12: the server's time is inside every enclosure, and no enclosure was ever found empty, except by
+/// those whose clock broke its bound; and they find that out with their first exact sample.
 fn clock_enclosure(_: &Configuration, world: &World) -> bool {
-    let inside = |index: usize| {
-        let host = &world.hosts[index];
-        let local = world.local_now(index);
-        let clock = host.agent.clock();
-        let (Some(earliest), Some(latest), Some(line)) =
-            (clock.earliest(local), clock.latest(local), host.agent.timeline())
-        else {
-            return true;
-        };
-        world.line_time(line, world.now).is_some_and(|time| earliest <= time && time <= latest)
-    };
-    !world.record.clock_broken && (0..world.hosts.len()).all(inside)
+    let inside = |index: usize| world.hosts[index].astray || world.is_enclosed(index);
+    !world.record.clock_broken
+        && !world.record.is_broken(Broken::BreakDetected)
+        && (0..world.hosts.len()).all(inside)
 }
 
 /// R2: once its lease is over, a lock keeps nobody out.

@@ -1,13 +1,16 @@
 //! What has happened, as far as the properties need to know it and no machine remembers it, and the
 //! judgement of each step against them. Nothing here ever influences a machine.
 
+mod happened;
+
 use crate::configuration::{Configuration, UNLIMITED};
 use crate::world::{Content, Store, World};
-use downbeat_core::ids::{Generation, Token};
+use downbeat_core::ids::{Epoch, Generation, TimelineId, Token};
 use downbeat_core::message::{Refusal, ReplyBody, Request, RequestBody};
 use downbeat_core::serving::{Mode, Serving};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
+pub use happened::Happened;
 
 /// The properties of PROTOCOL §10 that are judged as things happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -35,38 +38,8 @@ pub enum Broken {
     ScheduleRespected,
     /// Nobody is fenced or marked stale without need.
     Available,
-}
-
-/// Things that happened in the last step, so that a check can be seen to have had something to check.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-pub enum Happened {
-    /// A holder was refused because its lease was over.
-    LeaseOver,
-    /// A holder was refused because the lock was another's.
-    NotHolder,
-    /// The lock was busy.
-    Busy,
-    /// The promise was renewed.
-    Renewed,
-    /// A cycle began with the scheduled record's instant as its activation.
-    Landed,
-    /// A cycle began without a change of content.
-    Unchanged,
-    /// A prompt agent served a generation before its T.
-    Early,
-    /// A prompt agent still served the old generation after T.
-    Late,
-    /// A read was held.
-    Held,
-    /// A read was fenced after others had been served.
-    Fenced,
-    /// A read was marked stale.
-    Stale,
-    /// An agent that was started again served for the first time.
-    Rejoined,
-    /// A reader that had been suspended across a switch answered.
-    Resumed,
+    /// S12 `clock_enclosure`: a clock that broke its bound is found out by the first exact sample.
+    BreakDetected,
 }
 
 /// A generation that goes live.
@@ -104,10 +77,14 @@ pub struct Record {
     /// Properties that were broken.
     pub broken: u16,
     /// What happened in the last step.
-    pub happened: u16,
+    pub happened: u32,
 }
 
 impl Record {
+    /// What tells states apart by what happened in the step to them. Everything after `Resumed` doesn't:
+    /// a state is the same whichever of its steps was seen first.
+    pub(crate) const TOLD_APART: u32 = (1 << (Happened::Resumed as u32 + 1)) - 1;
+
     pub(crate) fn new(table: &SyncTable, agents: usize) -> Record {
         Record {
             goes_live: vec![GoesLive { generation: table.staged, at: table.activation, line: 0 }],
@@ -135,7 +112,7 @@ impl Record {
     pub(crate) fn break_(&mut self, property: Broken) {
         self.broken |= 1 << property as u8;
     }
-    fn note(&mut self, what: Happened) {
+    pub(crate) fn note(&mut self, what: Happened) {
         self.happened |= 1 << what as u8;
     }
     fn demand(&mut self, holds: bool, property: Broken) {
@@ -204,6 +181,11 @@ impl World {
         let store = self.server.store.clone();
         let record = &mut self.record;
         let Some(lock) = before.lock else { return record.break_(Broken::FencedWrites) };
+        if lock.granted_at > now {
+            // Only a line that jumped back has such a grant: what it was granted under stays live.
+            let passed = record.goes_live.iter_mut().filter(|live| live.line == line);
+            passed.filter(|live| live.at > now).for_each(|live| live.at = now);
+        }
         let once = !record
             .goes_live
             .iter()
@@ -230,6 +212,15 @@ impl World {
         }
         if after.staged.digest == before.staged.digest {
             record.note(Happened::Unchanged);
+        }
+        if after.activation - before.activation > before.settings.interval.times(2) {
+            record.note(Happened::SkippedSlots);
+        }
+        let (old, new) = (&before.settings, &after.settings);
+        if new.interval < old.interval
+            || (new.lead, new.lease, new.early_limit) != (old.lead, old.lease, old.early_limit)
+        {
+            record.note(Happened::TookUp);
         }
         record.goes_live.push(GoesLive { generation: after.staged, at: after.activation, line });
         record.promise = after.next_earliest;
@@ -296,6 +287,7 @@ impl World {
         for index in 0..self.hosts.len() {
             let serving = self.read(index);
             let floor = self.record.seen[index];
+            self.keep_served(config, index, serving);
             self.judge(config, index, serving, self.now, floor);
             let host = &mut self.hosts[index];
             host.prior = *host.agent.clock();
@@ -327,6 +319,13 @@ impl World {
         let Some(generation) = serving.current() else { return };
         let live = self.live_at(real);
         let is_live = live.is_some_and(|rank| self.record.goes_live[rank].generation == generation);
+        if self.hosts[index].astray {
+            // A clock broke its bound and nobody knows yet: nothing is promised.
+            self.record.joined[index] = true;
+            return if !is_live {
+                self.record.note(Happened::Excused)
+            };
+        }
         let disagrees = live.is_some_and(|rank| {
             let live = self.record.goes_live[rank].generation;
             live.epoch == generation.epoch && live.digest != generation.digest
@@ -389,11 +388,38 @@ impl World {
 
     /// A suspended reader answers.
     pub(crate) fn judge_resumed(&mut self, config: &Configuration, index: usize) {
+        let host = &self.hosts[index];
+        let page = host.overlap.as_ref().unwrap_or(&host.page);
+        if host.reader.as_ref().is_some_and(|reader| !reader.plan.same_but_serial(page)) {
+            self.record.note(Happened::Republished);
+        }
+        if host.reader.as_ref().is_some_and(|reader| reader.excused) {
+            self.hosts[index].reader = None;
+            return;
+        }
         if let Some((serving, real, floor)) = self.resume_reader(config, index) {
             if self.live_at(real) != self.live_at(self.now) || real == self.now {
                 self.record.note(Happened::Resumed);
             }
             self.judge(config, index, serving, real, floor);
+        }
+    }
+}
+
+impl World {
+    /// The epoch that an agent was last told of, with its line.
+    pub(crate) fn epoch_known(&self, index: usize) -> Option<(TimelineId, Epoch)> {
+        let agent = &self.hosts[index].agent;
+        Some((agent.timeline()?, agent.table()?.staged.epoch))
+    }
+
+    /// Notes that an agent was away for more than two epochs.
+    pub(crate) fn note_long_away(&mut self, index: usize, before: Option<(TimelineId, Epoch)>) {
+        if let (Some((line, epoch)), Some((now, newer))) = (before, self.epoch_known(index))
+            && line == now
+            && newer > epoch + 2
+        {
+            self.record.note(Happened::LongAway);
         }
     }
 }

@@ -46,7 +46,7 @@ fn bound(config: &Configuration, world: &World) -> i64 {
         + settings.retrieve.as_nanos()
         + 1
         + widest.min(settings.interval.as_nanos())
-        + if config.rate.as_ppb() > 0 { 2 } else { 0 }
+        + if config.rate.as_ppb() > 0 || config.server_rate.as_ppb() > 0 { 2 } else { 0 }
 }
 
 /// From when the bound counts: where the table names no active generation, from its activation.
@@ -76,12 +76,22 @@ fn settle(config: &Configuration, world: &mut World, show: &mut dyn FnMut(&World
         let action = if world.server.committing.is_some() {
             Action::Commit
         } else if !world.server.up {
-            if config.kinds.has(Kind::NewLineAhead) { Action::NewLine(2) } else { Action::Continue }
+            if config.kinds.has(Kind::NewLineAhead) {
+                Action::NewLine(2)
+            } else if config.kinds.has(Kind::MarkLost) {
+                Action::Moves(Kind::MarkLost, 2)
+            } else {
+                Action::Continue
+            }
         } else if let Some(index) = (0..world.hosts.len()).find(|index| world.hosts[*index].overlap.is_some())
         {
             Action::HandOver(index as u8)
         } else if let Some(index) = (0..world.hosts.len()).find(|index| world.hosts[*index].cut) {
             Action::Reach(index as u8)
+        } else if let Some(place) = world.processes.iter().position(|process| !process.up) {
+            Action::ProcessStarts(place as u8)
+        } else if let Some(index) = (0..world.hosts.len()).find(|index| world.hosts[*index].astray) {
+            Action::ClockFound(index as u8)
         } else if let Some(place) = (0..world.network.len()).find(|at| world.can_arrive(&world.network[*at]))
         {
             Action::Deliver(place as u8)

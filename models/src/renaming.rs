@@ -18,7 +18,7 @@ use downbeat_core::message::{Grant, Refusal, Reply, ReplyBody, Request, RequestB
 use downbeat_core::serving::Mode;
 use downbeat_core::symmetry::{Renaming, first_regular, plan, request_body, route, view};
 use downbeat_core::table::{Hold, Lock, SyncTable};
-use downbeat_core::time::{ServerTime, Span};
+use downbeat_core::time::{Rate, ServerTime, Span};
 use downbeat_core::timeline::Mark;
 use names::Names;
 use past::Past;
@@ -26,8 +26,9 @@ use past::Past;
 /// The time of every line at real time 0.
 const LINE_BEGIN: i64 = 100;
 
-/// How far back the activation of what went live keeps its distance: farther than any switch may be late.
-const LATEST: i64 = 8;
+/// How far back the activation of what went live keeps its distance: more than the two ticks by
+/// which the widest enclosure of these runs lets a switch be late (S8).
+const LATEST: i64 = 3;
 
 /// The distance of an activation from now: of those that lie far back only the order counts.
 fn ordered(since: i64, all: &[i64]) -> i64 {
@@ -68,7 +69,15 @@ impl World {
             operations: self.operations,
             incarnations: names::LIVES,
             record,
+            // Of several servers, each with a clock of its own, there is no run without an end.
+            processes: self.processes.clone(),
         }
+    }
+
+    /// When a clock last erred, as long as that still bounds when it may err again.
+    fn since_error(&self, last: Option<i64>, rate: Rate) -> Option<i64> {
+        let since = last.filter(|_| rate > Rate::ZERO).map(|last| self.now - last);
+        since.map(|since| -since.min(Configuration::ticks_per_error(rate)))
     }
 
     fn record_renamed(&self, names: &mut Names) -> Record {
@@ -127,6 +136,9 @@ impl World {
             }),
             backup: server.backup.as_ref().map(|backup| self.store_renamed(backup, names)),
             remembered: server.remembered.clone(),
+            error: server.error,
+            last_error: self.since_error(server.last_error, config.server_rate),
+            astray: server.astray,
         }
     }
 
@@ -178,14 +190,15 @@ impl World {
             .map(|(digest, parts)| (names.digest(*digest), parts.map(|part| names.content(part))))
             .collect();
         held.sort();
-        let since = host.last_error.map(|last| (self.now - last).min(config.ticks_per_error()));
         let first = names.past.first as u64;
         Host {
             prior: *agent.clock(),
             agent,
             offset: World::first_reading(index),
             boot: Names::boot_of(index),
-            last_error: since.filter(|_| config.rate.as_ppb() > 0).map(|since| -since),
+            last_error: self.since_error(host.last_error, config.rate),
+            served: host.served.iter().map(|served| names.generation(*served)).collect(),
+            pinned: host.pinned.map(|pinned| names.generation(pinned)),
             page: plan(names, &host.page),
             page_epsilon: if host.page.mode == Mode::Strict { Span::ZERO } else { host.page_epsilon },
             overlap: host.overlap.map(|page| plan(names, &page)),
@@ -196,6 +209,7 @@ impl World {
                 plan: plan(names, &reader.plan),
                 began: 0,
                 floor: reader.floor.saturating_sub(first),
+                excused: reader.excused,
             }),
             ..*host
         }

@@ -52,6 +52,7 @@ pub fn check(names: &[&str]) -> ExitCode {
         reached.extend(outcome.reached);
     }
     if names.is_empty() {
+        good &= crate::coverage::print();
         for sometimes in SOMETIMES.iter().filter(|sometimes| !reached.contains(sometimes.name)) {
             good = false;
             println!("never reached, so {} was not put to the test: {}", sometimes.beside, sometimes.name);

@@ -55,7 +55,8 @@ fn configuration(random: &mut Random) -> Configuration {
         samples: random.below(3) as u8,
         two_parts: random.below(2) == 0,
         slow_network: slow,
-        kinds: all.unwrap_or_default(),
+        kinds: all.unwrap_or_default().and(Kinds::of(&[Kind::SpuriousWake, Kind::Pin, Kind::MarkOld])),
+        kept: 2,
         operation_kinds: Kinds::of(&[
             Kind::Edit,
             Kind::Hold,
@@ -64,6 +65,10 @@ fn configuration(random: &mut Random) -> Configuration {
             Kind::Settings,
             Kind::Schedule,
             Kind::ScheduleWithEnd,
+            Kind::SettingsShorter,
+            Kind::SettingsLead,
+            Kind::SettingsLease,
+            Kind::SettingsEarly,
         ]),
         horizon: i64::MAX,
         // Never what a step has left, so that no step counts as one of a perfect run (A1).

@@ -6,7 +6,10 @@
 //! an offset. Nothing waits: a tick is only possible when all that is due has been done.
 
 mod agents;
+mod clocks;
 mod network;
+mod pins;
+mod processes;
 mod server;
 mod twisted;
 
@@ -21,6 +24,7 @@ use downbeat_core::table::SyncTable;
 use downbeat_core::time::{LocalTime, ServerTime, Span};
 use downbeat_core::timeline::Mark;
 pub use network::{Packet, Payload};
+pub use processes::Process;
 
 /// Content of a generation: the version of production, and whether the scheduled record shows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -79,7 +83,7 @@ pub struct Line {
 pub struct Committing {
     /// The request that it serves.
     pub request: Packet,
-    /// When the request was received.
+    /// When the request was received: the upper end of what the server knows of its clock.
     pub received: ServerTime,
     /// When the transaction read the clock.
     pub read: ServerTime,
@@ -100,6 +104,13 @@ pub struct Server {
     pub backup: Option<Store>,
     /// What a broken server remembers of its answers: agent, number, r, s, line.
     pub remembered: Vec<(u8, Incarnation, u64, ServerTime, TimelineId)>,
+    /// Whether the line gains (+1) or misses (−1) the tick that is next.
+    pub error: i8,
+    /// When the line last gained or missed a tick: an instant of real time.
+    pub last_error: Option<i64>,
+    /// By how many ticks the database's clock is off its line, where several servers share it and none
+    /// has noticed. No instant.
+    pub astray: i64,
 }
 
 /// A reader that loaded a plan (or looked at the clock) and was suspended.
@@ -111,6 +122,8 @@ pub struct Reader {
     pub began: i64,
     /// What readers of this agent had seen when it began.
     pub floor: u64,
+    /// A clock broke since it loaded its plan, or before and nobody knew: what it gets isn't promised.
+    pub excused: bool,
 }
 
 /// An agent and its host.
@@ -124,8 +137,10 @@ pub struct Host {
     pub boot: BootId,
     /// When the local clock last gained or missed a tick.
     pub last_error: Option<i64>,
-    /// Whether it gains (+1) or misses (−1) the tick that is next.
+    /// Whether it gains (+1) or misses (−1) the tick that is next, or stutters (−2).
     pub error: i8,
+    /// A clock broke its bound, and the agent does not know yet. No instant.
+    pub astray: bool,
     /// Its timers are late until the next tick.
     pub late: bool,
     /// The page that readers load.
@@ -144,10 +159,16 @@ pub struct Host {
     pub incoming: Vec<Content>,
     /// A suspended reader.
     pub reader: Option<Reader>,
+    /// The place of the server process that it is connected to.
+    pub via: u8,
     /// Nothing gets through between it and the server.
     pub cut: bool,
     /// Its host refuses the next generation.
     pub vetoes: bool,
+    /// The generations that readers got last, newest first, where the host keeps some for pinned reads.
+    pub served: Vec<Generation>,
+    /// The generation that a reader pinned.
+    pub pinned: Option<Generation>,
 }
 
 /// The whole.
@@ -160,6 +181,8 @@ pub struct World {
     pub lines: Vec<Line>,
     /// The server.
     pub server: Server,
+    /// Its processes, where there are several.
+    pub processes: Vec<Process>,
     /// The agents.
     pub hosts: Vec<Host>,
     /// What is on its way.
@@ -203,7 +226,11 @@ impl World {
                 committing: None,
                 backup: None,
                 remembered: Vec::new(),
+                error: 0,
+                last_error: None,
+                astray: 0,
             },
+            processes: Vec::new(),
             hosts: Vec::new(),
             network: Vec::new(),
             faults: config.faults,
@@ -211,6 +238,7 @@ impl World {
             incarnations: 0,
             record,
         };
+        world.begin_processes(config);
         for index in 0..config.modes.len() {
             // Local clocks are a pure shift: a different one for each, so that mixing them shows.
             let offset = World::first_reading(index);
@@ -236,6 +264,7 @@ impl World {
             agent,
             offset,
             boot,
+            via: if config.servers > 1 { index as u8 % config.servers } else { 0 },
             last_error: None,
             error: 0,
             late: false,
@@ -248,6 +277,9 @@ impl World {
             incoming: Vec::new(),
             reader: None,
             vetoes: false,
+            astray: false,
+            served: Vec::new(),
+            pinned: None,
         }
     }
 
@@ -327,16 +359,12 @@ impl World {
         self.now += 1;
         for host in &mut self.hosts {
             host.late = false;
-            if host.error != 0 {
-                host.offset += host.error as i64;
-                host.last_error = Some(self.now);
-                host.error = 0;
-            }
         }
+        self.err_in_rate();
         for packet in &mut self.network {
             packet.ticked = true;
         }
-        if self.server.up && self.server.mark.until < self.server_now() {
+        if self.server.up && self.server.astray == 0 && self.server.mark.until < self.server_now() {
             self.store_mark();
         }
     }
@@ -358,10 +386,10 @@ pub(crate) fn agent_config(config: &Configuration, index: usize) -> Config {
         activation: config.activation,
         rate: config.rate,
         // A clock that may miss a tick is one that is read in steps of a tick.
-        granularity: if config.rate.as_ppb() > 0 && !World::twisted(config, Twist::GranularityIgnored) {
-            Span::from_nanos(1)
-        } else {
+        granularity: if World::twisted(config, Twist::GranularityIgnored) {
             Span::ZERO
+        } else {
+            Configuration::granularity(config.rate)
         },
         back_off: (Span::from_nanos(1), Span::from_nanos(1)),
         patience: config.settings.round_trip,

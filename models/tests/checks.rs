@@ -23,6 +23,30 @@ fn small_configurations_hold_with_their_pinned_counts() {
 }
 
 #[test]
+fn each_kind_of_fault_bites() {
+    let checks = checks();
+    let mut reached = BTreeSet::new();
+    for name in [
+        "server-drift-2",
+        "clock-steps-1",
+        "clock-steps-slow-1",
+        "outage-1",
+        "timers-2",
+        "settings-2",
+        "pins-2",
+        "mark-lost-1",
+    ] {
+        let check = checks.iter().find(|check| check.config.name == name).expect("it is in the list");
+        let outcome = everything(&check.config);
+        assert!(outcome.broken.is_empty(), "{name}: {:?}", outcome.broken);
+        assert_eq!(outcome.states, check.states, "{name}");
+        reached.extend(outcome.reached);
+    }
+    let bite = SOMETIMES.iter().map(|sometimes| sometimes.name).skip(20);
+    assert_eq!(bite.filter(|name| !reached.contains(name)).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
 fn some_twins_are_refuted_in_time_and_hold_with_their_guard() {
     for name in ["no-due-check", "no-aging", "joiner-mixes-replies", "page-of-another-boot", "look-then-load"]
     {

@@ -6,7 +6,7 @@ use crate::clock::{Sample, Sampled};
 use crate::effect::{Effect, Effects, Event};
 use crate::guard::Guard;
 use crate::message::{Reply, Request, RequestBody};
-use crate::serving::{Mode, SwitchPlan};
+use crate::serving::{Mode, SwitchPlan, serving};
 use crate::spread::{Purpose, spread};
 use crate::step::Step;
 use crate::time::{LocalTime, Span};
@@ -57,18 +57,28 @@ impl Agent {
         self.on_answer(now, reply, effects);
     }
 
-    /// An assumption about clocks broke. A strict agent is fenced until a table was read under new
-    /// samples (PROTOCOL §6).
+    /// An assumption about clocks broke. Until a table was read under new samples, a strict agent is
+    /// fenced (PROTOCOL §6), and what a prompt one serves is marked stale: no instant that was
+    /// published is one to go by any more.
     pub(super) fn on_clock_broken(&mut self, now: LocalTime, effects: &mut Effects) {
         self.event(Event::ClockBroken, effects);
         self.table = None;
         self.outstanding = None;
         self.carried = false;
-        if self.config.mode == Mode::Strict {
-            let fenced = SwitchPlan::nothing(self.boot, self.config.mode, self.config.activation);
-            self.copying = false;
-            self.publish(fenced, effects);
+        if core::mem::take(&mut self.copying) {
+            // Nobody knows how far the copy has come.
+            self.active = None;
         }
+        let served = serving(&self.published, now).generation();
+        let kept = served.filter(|_| self.config.mode == Mode::Prompt);
+        self.publish(
+            SwitchPlan {
+                active: kept,
+                stale: kept.is_some(),
+                ..SwitchPlan::nothing(self.boot, self.config.mode, self.config.activation)
+            },
+            effects,
+        );
         // The first time at once; a clock or a server that stays wrong is not asked at network speed.
         let again = self.attempt > 0;
         let until = self.backed_off(now);

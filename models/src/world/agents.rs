@@ -4,7 +4,7 @@
 use super::twisted::as_read;
 use super::{Content, Host, Payload, Reader, World, agent_config};
 use crate::configuration::{Configuration, Twist};
-use crate::record::Broken;
+use crate::record::{Broken, Happened};
 use downbeat_core::agent::{Agent, Start};
 use downbeat_core::effect::{Effect, Effects, Event, Verified};
 use downbeat_core::ids::{BootId, Generation};
@@ -53,9 +53,10 @@ impl World {
         let now = self.local_now(index);
         for effect in effects {
             let more = match effect {
-                Effect::Hello => self.welcome(index, now),
+                Effect::Hello => self.welcome(config, index, now),
                 Effect::Send(request) => {
-                    self.send(index, Payload::Request(request));
+                    let via = self.hosts[index].via;
+                    self.send(index, via, Payload::Request(request));
                     Effects::new()
                 }
                 Effect::Publish(plan) => {
@@ -77,7 +78,7 @@ impl World {
                 Effect::Copy { .. } => self.hosts[index].agent.copied(now),
                 Effect::Event(event) => {
                     if event == Event::ClockBroken {
-                        self.record.clock_broken = true;
+                        self.clock_break_detected(index);
                     }
                     Effects::new()
                 }
@@ -94,7 +95,7 @@ impl World {
         self.note_epsilon(index, &plan);
         self.hosts[index].page = plan;
         let taken_back = before.is_some() && self.read(index) == Serving::Fenced;
-        if taken_back && !self.record.clock_broken {
+        if taken_back && !self.record.has_happened(Happened::Detected) {
             self.record.break_(Broken::Available);
         }
     }
@@ -113,16 +114,18 @@ impl World {
         }
     }
 
-    fn welcome(&mut self, index: usize, now: LocalTime) -> Effects {
-        if !self.server.up || self.hosts[index].cut {
+    fn welcome(&mut self, config: &Configuration, index: usize, now: LocalTime) -> Effects {
+        let via = self.hosts[index].via;
+        if !self.listens(via) || self.hosts[index].cut {
             return Effects::new();
         }
+        let timeline = self.line_known(via);
         let host = &mut self.hosts[index];
         let welcome = Welcome {
             incarnation: host.agent.incarnation(),
             version: downbeat_core::message::VERSION,
-            timeline: self.lines.last().expect("there is always a line").id,
-            server_rate: downbeat_core::time::Rate::ZERO,
+            timeline,
+            server_rate: config.server_rate,
             limits: self.server.store.table.limits,
             may_lock: true,
         };
@@ -131,8 +134,8 @@ impl World {
 
     /// A host drops what neither the machine nor a page that is read still names; a reader that is
     /// suspended keeps what its plan names, as a handle does.
-    fn drop_content(&mut self, index: usize) {
-        let Host { agent, held, overlap, reader, .. } = &mut self.hosts[index];
+    pub(super) fn drop_content(&mut self, index: usize) {
+        let Host { agent, held, overlap, reader, served, .. } = &mut self.hosts[index];
         held.retain(|(digest, _)| {
             let read = |plan: &SwitchPlan| {
                 [plan.active, plan.staged].into_iter().flatten().any(|named| named.digest == *digest)
@@ -140,6 +143,7 @@ impl World {
             agent.keeps(Generation { epoch: 0, digest: *digest })
                 || overlap.as_ref().is_some_and(read)
                 || reader.as_ref().is_some_and(|reader| read(&reader.plan))
+                || served.iter().any(|kept| kept.digest == *digest)
         });
     }
 
@@ -190,6 +194,7 @@ impl World {
             boot,
             late: false,
             old_page: Some(old.page).filter(|_| paused),
+            via: old.via,
             cut: old.cut,
             prior: old.prior,
             overlap: (end == End::Overlaps).then_some(old.page),
@@ -200,6 +205,10 @@ impl World {
             vetoes: false,
             last_error: old.last_error,
             error: 0,
+            // Only a page that is taken over carries on what the clock before it said.
+            astray: old.astray && end == End::TakesOver,
+            served: Vec::new(),
+            pinned: None,
         };
         self.drop_content(index);
         if end != End::Overlaps {
@@ -219,7 +228,7 @@ impl World {
         let floor = self.record.seen[index];
         let host = &mut self.hosts[index];
         let plan = host.overlap.unwrap_or(host.page);
-        host.reader = Some(Reader { plan, began: self.now, floor });
+        host.reader = Some(Reader { plan, began: self.now, floor, excused: host.astray });
     }
 
     /// The suspended reader looks at the clock and answers; what it got, and at which real time of

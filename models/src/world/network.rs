@@ -21,6 +21,8 @@ pub enum Payload {
 pub struct Packet {
     /// The agent that it is from or for.
     pub agent: u8,
+    /// The place of the server process that it is for or from.
+    pub via: u8,
     /// It may arrive at any later time.
     pub delayed: bool,
     /// A tick has passed since it was sent.
@@ -30,8 +32,8 @@ pub struct Packet {
 }
 
 impl Packet {
-    pub(crate) fn new(agent: usize, payload: Payload) -> Packet {
-        Packet { agent: agent as u8, delayed: false, ticked: false, payload }
+    pub(crate) fn new(agent: usize, via: u8, payload: Payload) -> Packet {
+        Packet { agent: agent as u8, via, delayed: false, ticked: false, payload }
     }
 
     /// Whether it must arrive before the next tick.
@@ -44,7 +46,7 @@ impl World {
     /// Whether the other end can take a packet now.
     pub fn can_arrive(&self, packet: &Packet) -> bool {
         match &packet.payload {
-            Payload::Request(request) => self.server.up && !self.waits_for_commit(request),
+            Payload::Request(request) => self.listens(packet.via) && !self.waits_for_commit(request),
             Payload::Answer(..) => true,
         }
     }
@@ -75,12 +77,12 @@ impl World {
         });
     }
 
-    pub(crate) fn send(&mut self, agent: usize, payload: Payload) {
-        if self.hosts[agent].cut || (!self.server.up && matches!(payload, Payload::Request(_))) {
+    pub(crate) fn send(&mut self, agent: usize, via: u8, payload: Payload) {
+        if self.hosts[agent].cut || (!self.listens(via) && matches!(payload, Payload::Request(_))) {
             // Nobody listens, or nothing gets through.
             return;
         }
-        self.network.push(Packet::new(agent, payload));
+        self.network.push(Packet::new(agent, via, payload));
     }
 
     /// An agent is cut off: what was on its way is lost.
@@ -102,11 +104,16 @@ impl World {
         let packet = self.network.remove(index);
         let agent = packet.agent as usize;
         match packet.payload {
-            Payload::Request(ref request) => self.serve(config, agent, request, self.server_now()),
+            Payload::Request(ref request) => self.serve(config, agent, packet.via, request),
             Payload::Answer(ref answer, content) => {
                 let now = self.local_now(agent);
+                let before = self.epoch_known(agent);
                 let effects = self.hosts[agent].agent.receive(now, answer);
                 self.carry_out(config, agent, effects, content);
+                if let ToAgent::Reply(reply) = answer {
+                    self.demand_detection(agent, reply);
+                }
+                self.note_long_away(agent, before);
             }
         }
     }

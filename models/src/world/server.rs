@@ -2,12 +2,13 @@
 //! process can come to.
 
 use super::{Committing, Content, Line, Packet, Payload, Scheduled, Store, World, agent_id};
-use crate::configuration::{Configuration, Twist};
+use crate::configuration::{Configuration, Kind, Twist};
+use crate::record::Happened;
 use downbeat_core::guard::Guard;
 use downbeat_core::ids::{RequestId, TimelineId};
 use downbeat_core::message::{ObjectRef, Reply, ReplyBody, Request, RequestBody, Route, Stamp, ToAgent};
 use downbeat_core::server::{Facts, Transition, Verdict, answer_from_snapshot, transition};
-use downbeat_core::time::{Rate, ServerTime, Span};
+use downbeat_core::time::{ServerTime, Span};
 use downbeat_core::timeline::{Mark, OldLine, begin_line};
 
 /// How far ahead of its clock the model's server stores its mark, in ticks.
@@ -53,16 +54,23 @@ impl World {
     }
 
     /// A request is received and answered at once.
-    pub(crate) fn serve(&mut self, config: &Configuration, agent: usize, request: &Request, now: ServerTime) {
-        let body = self.answer(config, agent, request, now);
-        self.reply(config, agent, request, now, body);
+    pub(crate) fn serve(&mut self, config: &Configuration, agent: usize, via: u8, request: &Request) {
+        if !self.processes.is_empty() && !self.reads_clock(config, via as usize) {
+            return;
+        }
+        let received = self.upper_end(config, via);
+        let body = self.answer(config, agent, request, self.server_now());
+        self.reply(config, (agent, via), request, received, body);
     }
 
     /// A request is received, and its transaction lasts.
-    pub fn serve_slowly(&mut self, index: usize) {
+    pub fn serve_slowly(&mut self, config: &Configuration, index: usize) {
         let request = self.network.remove(index);
-        let now = self.server_now();
-        self.server.committing = Some(Committing { request, received: now, read: now });
+        if !self.processes.is_empty() && !self.reads_clock(config, request.via as usize) {
+            return;
+        }
+        let (received, read) = (self.upper_end(config, request.via), self.server_now());
+        self.server.committing = Some(Committing { request, received, read });
     }
 
     /// The transaction under way ends: with its write, and with the answer or without.
@@ -72,7 +80,7 @@ impl World {
         let agent = request.agent as usize;
         let answer = self.answer(config, agent, body, read);
         if answered {
-            self.reply(config, agent, body, received, answer);
+            self.reply(config, (agent, request.via), body, received, answer);
         }
     }
 
@@ -130,25 +138,27 @@ impl World {
     fn reply(
         &mut self,
         config: &Configuration,
-        agent: usize,
+        (agent, via): (usize, u8),
         request: &Request,
         received: ServerTime,
         (body, content): (ReplyBody<u16>, Option<Content>),
     ) {
-        let mut epsilon = Span::from_nanos(config.server_epsilon);
-        if World::twisted(config, Twist::InnerEnds) {
-            epsilon = Span::ZERO - epsilon;
-        }
         let mut stamp = Stamp {
-            timeline: self.line().id,
+            timeline: self.line_known(via),
             echo: request.sent,
-            received: received + epsilon,
-            answered: self.server_now() - epsilon,
+            received,
+            answered: self.lower_end(config, via),
         };
         self.remember(config, agent, request, &mut stamp);
         self.note_promise(&body);
         let reply = Reply { incarnation: request.incarnation, number: request.number, stamp, body };
-        self.send(agent, Payload::Answer(ToAgent::Reply(reply), content));
+        self.send(agent, via, Payload::Answer(ToAgent::Reply(reply), content));
+    }
+
+    /// How far a server that only estimates its clock stamps it outwards.
+    pub(super) fn stamp_epsilon(&self, config: &Configuration) -> Span {
+        let epsilon = Span::from_nanos(config.server_epsilon);
+        if World::twisted(config, Twist::InnerEnds) { Span::ZERO - epsilon } else { epsilon }
     }
 
     /// A broken server remembers parts of the transmission with the answer.
@@ -174,6 +184,32 @@ impl World {
     pub(crate) fn store_mark(&mut self) {
         let now = self.server_now();
         self.server.mark = Mark { until: now + MARK_AHEAD, stored_at: now };
+    }
+
+    /// The last mark as a start finds it: read outwards, by a tick of either line, where lines are
+    /// clocks that may miss a tick.
+    pub(super) fn mark_found(&self, config: &Configuration) -> Mark {
+        let step = Configuration::granularity(config.server_rate).times(2);
+        Mark { stored_at: self.server.mark.stored_at - step, ..self.server.mark }
+    }
+
+    /// It starts again where the old line can't be continued, and finds the last mark, one from before
+    /// it (a mark that was being stored when the process ended may be lost), or none: then nothing is
+    /// known of how far the old line has come, as after a restore (PROTOCOL §8).
+    pub fn server_moves(&mut self, config: &Configuration, kind: Kind, shift: i64) {
+        let mark = self.mark_found(config);
+        let old = match kind {
+            Kind::MarkLost => OldLine::Unknown,
+            Kind::MarkOld => OldLine::MarkStored(Mark {
+                until: mark.until - MARK_AHEAD,
+                stored_at: mark.stored_at - MARK_AHEAD,
+            }),
+            _ => OldLine::MarkStored(mark),
+        };
+        if kind == Kind::MarkLost {
+            self.record.note(Happened::MarkLost);
+        }
+        self.server_begins_line(config, shift, old);
     }
 
     /// The server's process ends. Sockets break: what was on its way is lost.
@@ -205,13 +241,16 @@ impl World {
             TimelineId { counter, random: counter }
         };
         self.lines.push(Line { id, offset });
+        (self.server.error, self.server.last_error) = (0, None);
         let now = self.server_now();
-        let table = begin_line(&self.server.store.table, id, old, now, Rate::ZERO, config.guards);
+        let table = begin_line(&self.server.store.table, id, old, now, config.server_rate, config.guards);
         self.server.store.table = table;
         self.server.up = true;
         self.store_mark();
         self.record_line();
-        self.reconnect(config);
+        if self.processes.is_empty() {
+            self.reconnect(config);
+        }
     }
 
     /// The store is replaced by the backup, after the old server has certainly stopped.

@@ -1,0 +1,42 @@
+//! Which fault or operation is searched in which configuration: each cell is explored to its end, with
+//! so many of them, up to the tick that stands with it.
+
+use crate::checks::checks;
+use crate::configuration::Kind;
+
+/// Kinds that no configuration of `check` has, and where they are.
+const ELSEWHERE: &[(Kind, &str)] = &[
+    (Kind::OldWriter, "a twin only: two-writers"),
+    (Kind::Stutter, "in the model, searched by no configuration"),
+    (Kind::ProcessEnds, "several servers: in the model, searched by no configuration"),
+    (Kind::ProcessClock, "several servers: in the model, searched by no configuration"),
+    (Kind::DatabaseClock, "several servers: in the model, searched by no configuration"),
+    (Kind::GoesOver, "several servers: in the model, searched by no configuration"),
+];
+
+/// Prints the table; whether every kind is in a configuration, or named as one that is not.
+pub fn print() -> bool {
+    let checks = checks();
+    let mut whole = true;
+    println!("each fault or operation: in which configuration, how many of any kind, up to which tick");
+    for kind in Kind::EVERY {
+        let mut cells = Vec::new();
+        for config in checks.iter().map(|check| &check.config) {
+            let times = if config.kinds.has(*kind) {
+                config.faults
+            } else if config.operation_kinds.has(*kind) {
+                config.operations
+            } else {
+                0
+            };
+            if times > 0 {
+                cells.push(format!("{} {times}\u{d7} t\u{2264}{}", config.name, config.horizon));
+            }
+        }
+        let elsewhere = ELSEWHERE.iter().find(|(other, _)| other == kind);
+        whole &= !cells.is_empty() || elsewhere.is_some();
+        cells.extend(elsewhere.map(|(_, why)| why.to_string()));
+        println!("  {:16} {}", format!("{kind:?}"), cells.join(", "));
+    }
+    whole
+}
