@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod abstraction;
 pub mod agent;
 pub mod cell;
 pub mod clock;

@@ -15,6 +15,7 @@ pub mod renaming;
 pub mod replay;
 pub mod report;
 pub mod search;
+pub mod second_opinion;
 pub mod simulate;
 pub mod twins;
 pub mod world;

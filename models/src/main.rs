@@ -1,7 +1,7 @@
 //! `downbeat-models`: the checkers as a command.
 
 use downbeat_models::search::Search;
-use downbeat_models::{checks, coverage, replay, report, twins};
+use downbeat_models::{checks, coverage, replay, report, second_opinion, twins};
 use stateright::Model;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ const USAGE: &str = "usage: downbeat-models COMMAND
   explore NAME [ADDRESS]      the states of a configuration or a twin in a browser
                               (default address: localhost:3000)
   coverage                    which fault is searched in which configuration
+  second-opinion [NAME...]    compares the core with the specification in spec/murphi (needs rumur and cc)
   list                        the names
 
 Exit code: 0 if everything held, 1 if anything did not, 2 if the command was not understood.";
@@ -47,8 +48,12 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
+        ["second-opinion", names @ ..] => {
+            known(names, &comparison_names()).unwrap_or_else(|| second_opinion::run(names))
+        }
         ["list"] => {
             println!("configurations: {}", check_names().join(" "));
+            println!("comparisons: {}", comparison_names().join(" "));
             println!("twins: {}", twin_names().join(" "));
             ExitCode::SUCCESS
         }
@@ -61,6 +66,10 @@ fn main() -> ExitCode {
 
 fn check_names() -> Vec<&'static str> {
     checks::checks().iter().map(|check| check.config.name).collect()
+}
+
+fn comparison_names() -> Vec<&'static str> {
+    second_opinion::configurations::comparisons().iter().map(|known| known.config.name).collect()
 }
 
 fn twin_names() -> Vec<&'static str> {

@@ -36,6 +36,16 @@ impl Retrieving {
         Retrieving { target, cache, from, stage: Stage::Routing }
     }
 
+    /// Which cache it is for.
+    pub(crate) fn cache(&self) -> Cache {
+        self.cache
+    }
+
+    /// Whether the way there is known and its objects are being fetched.
+    pub(crate) fn is_fetching(&self) -> bool {
+        matches!(self.stage, Stage::Fetching { .. })
+    }
+
     pub(crate) fn wake(&self) -> Option<LocalTime> {
         match self.stage {
             Stage::Routing | Stage::Fetching { .. } => Some(self.from),
