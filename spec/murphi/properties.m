@@ -34,4 +34,3 @@ invariant "S5 whole_generation, S6 agreement"
     ag_active[i].e = sv_tab.k.e -> Is(ag_active[i], sv_tab.k)
   end;
 invariant "S4 activation_arithmetic" sv_tab.P >= sv_tab.T + LEAD | sv_tab.k.e = 1;
-invariant "R2 lock_freed" lock.taken & !commit.on -> now < lock.granted + LEASE;

@@ -53,6 +53,11 @@ pub fn comparisons() -> Vec<Comparison> {
             "an agent or the server ends, a transaction outlasts the lease, a timer is late",
             5,
         ),
+        comparison(
+            pair("late", 5, 2, &[Kind::Delay, Kind::CrashKeepsDisk]),
+            "a message is delayed and its agent starts again: writes come late, with old tokens",
+            4,
+        ),
         comparison(pair("partition", 16, 1, &[Kind::CutOff]), "an agent is cut off for any time", 2),
         comparison(
             operated(
@@ -121,13 +126,13 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         about: "a lease that is over may write",
-        config: "network",
+        config: "late",
         guards: Guards { lease: false, ..Guards::ALL },
         falls: "S3",
     },
     Mistake {
         about: "an old token may write",
-        config: "network",
+        config: "late",
         guards: Guards { token: false, ..Guards::ALL },
         falls: "S3",
     },
