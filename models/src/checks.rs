@@ -151,8 +151,8 @@ fn for_ever() -> Vec<Check> {
     vec![
         check(both("forever-perfect"), 404),
         check(Configuration { modes: &[Strict, Strict, Prompt], ..both("forever-perfect-three") }, 3378),
-        check(Configuration { kinds: Kinds::of(&[Kind::Lose]), ..short("forever-loss") }, 1969072),
-        check(Configuration { kinds: Kinds::of(&ends), ..short("forever-crashes") }, 258977),
+        check(Configuration { kinds: Kinds::of(&[Kind::Lose]), ..short("forever-loss") }, 1983993),
+        check(Configuration { kinds: Kinds::of(&ends), ..short("forever-crashes") }, 270549),
         check(operations(short("forever-holds"), &[Kind::Hold, Kind::HoldUntil, Kind::Unhold]), 520563),
         check(operations(both("forever-edits"), &[Kind::Edit]), 2778),
         check(Configuration { faults: 1, kinds: ALL, run_up: Some(4), ..both("forever-any-1") }, 65679),
