@@ -153,9 +153,9 @@ fn for_ever() -> Vec<Check> {
         check(Configuration { modes: &[Strict, Strict, Prompt], ..both("forever-perfect-three") }, 3378),
         check(Configuration { kinds: Kinds::of(&[Kind::Lose]), ..short("forever-loss") }, 1983993),
         check(Configuration { kinds: Kinds::of(&ends), ..short("forever-crashes") }, 270549),
-        check(operations(short("forever-holds"), &[Kind::Hold, Kind::HoldUntil, Kind::Unhold]), 520563),
+        check(operations(short("forever-holds"), &[Kind::Hold, Kind::HoldUntil, Kind::Unhold]), 543614),
         check(operations(both("forever-edits"), &[Kind::Edit]), 2778),
-        check(Configuration { faults: 1, kinds: ALL, run_up: Some(4), ..both("forever-any-1") }, 65679),
+        check(Configuration { faults: 1, kinds: ALL, run_up: Some(4), ..both("forever-any-1") }, 67442),
     ]
 }
 
