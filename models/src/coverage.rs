@@ -2,7 +2,7 @@
 //! so many of them, up to the tick that stands with it.
 
 use crate::checks::checks;
-use crate::configuration::Kind;
+use crate::configuration::{Kind, UNLIMITED};
 
 /// Kinds that no configuration of `check` has, and where they are.
 const ELSEWHERE: &[(Kind, &str)] = &[
@@ -30,7 +30,13 @@ pub fn print() -> bool {
                 0
             };
             if times > 0 {
-                cells.push(format!("{} {times}\u{d7} t\u{2264}{}", config.name, config.horizon));
+                let times = if times == UNLIMITED { "any".to_string() } else { times.to_string() };
+                let end = if config.is_unbounded() {
+                    "no end".to_string()
+                } else {
+                    format!("t\u{2264}{}", config.horizon)
+                };
+                cells.push(format!("{} {times}\u{d7} {end}", config.name));
             }
         }
         let elsewhere = ELSEWHERE.iter().find(|(other, _)| other == kind);
