@@ -215,7 +215,7 @@ impl Enclosure {
             let server = line.map_or(server, |line| names.reading(line, server));
             End { server, local: names.local(local) }
         };
-        Enclosure { ends: self.ends.map(|(upper, lower)| (end(upper), end(lower))), ..self.clone() }
+        Enclosure { ends: self.ends.map(|(upper, lower)| (end(upper), end(lower))), ..*self }
     }
 }
 
