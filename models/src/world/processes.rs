@@ -74,7 +74,8 @@ impl World {
         // The reading took some time: one process made it at the end of that time, the next one at its
         // beginning, so that the truth is at either end of an enclosure.
         let width = Span::from_nanos(config.server_epsilon);
-        let (sent, arrived) = if place.is_multiple_of(2) { (local - width, local) } else { (local, local + width) };
+        let (sent, arrived) =
+            if place.is_multiple_of(2) { (local - width, local) } else { (local, local + width) };
         let sampled = process.clock.sample(Sample { sent, received: now, answered: now, arrived });
         debug_assert!(!matches!(sampled, Sampled::Broken | Sampled::Impossible));
         true
