@@ -120,9 +120,10 @@ pub const SOMETIMES: &[Sometimes] = &[
     }),
     happened(
         "S12 clock_enclosure",
-        "an erring line of the server came to the very end of an enclosure",
+        "an erring line of the server left the middle of an enclosure",
         |world| {
-            world.server.last_error.is_some() && (0..world.hosts.len()).any(|index| at_an_end(world, index))
+            world.server.last_error.is_some()
+                && (0..world.hosts.len()).any(|index| off_the_middle(world, index))
         },
     ),
     happened("S12 clock_enclosure", "a clock that broke its bound was found out", |world| {
@@ -166,14 +167,12 @@ pub const SOMETIMES: &[Sometimes] = &[
     }),
 ];
 
-/// Whether the server's time is at an end of what an agent knows of it, and the other end elsewhere.
-fn at_an_end(world: &World, index: usize) -> bool {
-    let host = &world.hosts[index];
-    let (local, clock) = (world.local_now(index), host.agent.clock());
-    let ends = [clock.earliest(local), clock.latest(local)];
-    host.agent.timeline() == Some(world.line().id)
-        && ends[0] != ends[1]
-        && ends.contains(&Some(world.server_now()))
+/// Whether the server's time is not in the middle of what an agent knows of it.
+fn off_the_middle(world: &World, index: usize) -> bool {
+    let agent = &world.hosts[index].agent;
+    let middle = agent.clock().midpoint(world.local_now(index));
+    let time = agent.timeline().and_then(|line| world.line_time(line, world.now));
+    matches!((middle, time), (Some(middle), Some(time)) if middle != time)
 }
 
 const fn happened(beside: &'static str, name: &'static str, reached: fn(&World) -> bool) -> Sometimes {
