@@ -151,11 +151,11 @@ fn a_strict_agent_whose_clock_broke_is_fenced_and_recovers_by_a_read_under_new_s
 }
 
 #[test]
-fn a_prompt_agent_whose_clock_broke_goes_on() {
+fn a_prompt_agent_whose_clock_broke_marks_what_it_serves_until_a_read_under_new_samples() {
     let mut farm = Farm::armed(Mode::Prompt);
-    let before = farm.looks(0);
+    let before = farm.looks(0).current().unwrap();
     farm.input(0, Agent::clock_broke);
-    assert_eq!(farm.looks(0), before);
+    assert_eq!(farm.looks(0), Serving::Stale(before));
     farm.drive(20 * SEC);
     assert!(farm.looks(0).current().is_some());
 }
