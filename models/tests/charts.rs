@@ -73,7 +73,7 @@ fn an_answer_paired_with_the_wrong_sending_shows_its_stamps() {
     let chart = chart("last-send");
     let words = text::text(&chart);
     demand(&words, &["Lock (sent at 12)", "a 1012, r 113, s 113", "fenced", "S12 clock_enclosure is broken"]);
-    demand(&words, &["takes the server's clock to show 113 to 113; it shows 114"]);
+    demand(&words, &["The two ends of an agent's enclosure crossed"]);
     assert!(words.lines().all(|line| line.chars().count() <= text::WIDTH), "wider than a terminal:\n{words}");
     let picture = svg::svg(&chart);
     demand(

@@ -70,7 +70,11 @@ impl Names {
             agent: 0,
             past: Past::of(world),
             meeting: true,
-            near: if config.rate.as_ppb() == 0 { NEAR } else { NEAR_WHERE_SAMPLES_AGE },
+            near: if config.rate.as_ppb() == 0 && !config.slow_network {
+                NEAR
+            } else {
+                NEAR_WHERE_SAMPLES_AGE
+            },
             epoch: table.staged.epoch,
             local_now: (0..agents).map(|index| world.local_now(index).as_nanos()).collect(),
             shifts: world.hosts.iter().map(|host| host.agent.last_number()).collect(),
