@@ -28,8 +28,10 @@ const AGENTS: Kinds = Kinds::of(&[
 const SERVER: Kinds =
     Kinds::of(&[Kind::ServerCrash, Kind::SlowCommit, Kind::NewLineBehind, Kind::NewLineAhead]);
 const HOSTS: Kinds = Kinds::of(&[Kind::LateTimer, Kind::Suspend, Kind::Veto, Kind::CutOff]);
-const ALL: Kinds = NETWORK.and(AGENTS).and(SERVER).and(HOSTS);
-const OPERATIONS: Kinds = Kinds::of(&[
+/// Every fault of network, agents, server and hosts that a farm of any kind can have.
+pub(crate) const ALL: Kinds = NETWORK.and(AGENTS).and(SERVER).and(HOSTS);
+/// What operators do in a farm whose settings leave room for one change only.
+pub(crate) const OPERATIONS: Kinds = Kinds::of(&[
     Kind::Edit,
     Kind::Hold,
     Kind::HoldUntil,
@@ -37,6 +39,15 @@ const OPERATIONS: Kinds = Kinds::of(&[
     Kind::Settings,
     Kind::Schedule,
     Kind::ScheduleWithEnd,
+]);
+
+/// Every change of settings.
+pub(crate) const SETTINGS: Kinds = Kinds::of(&[
+    Kind::Settings,
+    Kind::SettingsShorter,
+    Kind::SettingsLead,
+    Kind::SettingsLease,
+    Kind::SettingsEarly,
 ]);
 
 /// A farm of one strict and one prompt agent, shortly before an activation, through the next one.
@@ -56,7 +67,6 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn with_horizons() -> Vec<Check> {
-    let all = ALL;
     let check = |config, states| Check { config, states };
     let mut checks = vec![
         check(Configuration { horizon: 22, ..Configuration::new("perfect", &[Strict, Prompt]) }, 873),
@@ -64,25 +74,25 @@ fn with_horizons() -> Vec<Check> {
         check(
             Configuration {
                 faults: 1,
-                kinds: all,
+                kinds: ALL,
                 horizon: 14,
                 ..Configuration::new("start-any-1", &[Strict, Prompt])
             },
             411820,
         ),
-        check(faults("any-1", 1, all), 43501),
-        check(faults("any-2", 2, all), 5941697),
-        check(operated(faults("operations-2", 0, all), 2), 55684),
-        check(operated(faults("operations-1-any-1", 1, all), 1), 1551904),
-        check(Configuration { modes: &[Strict, Strict, Prompt], ..faults("three-any-1", 1, all) }, 391559),
-        check(Configuration { activation: Activation::Copy, ..faults("copy-any-1", 1, all) }, 45273),
+        check(faults("any-1", 1, ALL), 43501),
+        check(faults("any-2", 2, ALL), 5941697),
+        check(operated(faults("operations-2", 0, ALL), 2), 55684),
+        check(operated(faults("operations-1-any-1", 1, ALL), 1), 1551904),
+        check(Configuration { modes: &[Strict, Strict, Prompt], ..faults("three-any-1", 1, ALL) }, 391559),
+        check(Configuration { activation: Activation::Copy, ..faults("copy-any-1", 1, ALL) }, 45273),
         // Objects of two parts, of which one may come before and one after an edit.
         check(
             Configuration {
                 two_parts: true,
                 operations: 1,
                 operation_kinds: Kinds::of(&[Kind::Edit]),
-                ..faults("parts-1", 1, all)
+                ..faults("parts-1", 1, ALL)
             },
             178165,
         ),

@@ -3,8 +3,8 @@
 //! The same steps, machines and properties as in the searches; only the choice of steps is random.
 
 use crate::actions::Action;
-use crate::checks::checks;
-use crate::configuration::{Configuration, Kind, Kinds, ticks};
+use crate::checks::{ALL, OPERATIONS, SETTINGS};
+use crate::configuration::{Configuration, FOR_EVER, Kind, Kinds, ticks};
 use crate::properties::ALWAYS;
 use crate::recover::recovers;
 use crate::world::World;
@@ -44,7 +44,6 @@ const MODES: &[&[Mode]] = &[
 
 /// The farm of a seed: agents, spans and kinds of faults differ from seed to seed.
 fn configuration(random: &mut Random) -> Configuration {
-    let all = checks().into_iter().find(|check| check.config.name == "any-2").map(|check| check.config.kinds);
     let slow = random.below(2) == 0;
     let base = Configuration::new("simulation", MODES[random.below(MODES.len())]);
     let settings = if slow { crate::configuration::patient() } else { base.settings };
@@ -55,22 +54,10 @@ fn configuration(random: &mut Random) -> Configuration {
         samples: random.below(3) as u8,
         two_parts: random.below(2) == 0,
         slow_network: slow,
-        kinds: all.unwrap_or_default().and(Kinds::of(&[Kind::SpuriousWake, Kind::Pin, Kind::MarkOld])),
+        kinds: ALL.and(Kinds::of(&[Kind::SpuriousWake, Kind::Pin, Kind::MarkOld])),
         kept: 2,
-        operation_kinds: Kinds::of(&[
-            Kind::Edit,
-            Kind::Hold,
-            Kind::HoldUntil,
-            Kind::Unhold,
-            Kind::Settings,
-            Kind::Schedule,
-            Kind::ScheduleWithEnd,
-            Kind::SettingsShorter,
-            Kind::SettingsLead,
-            Kind::SettingsLease,
-            Kind::SettingsEarly,
-        ]),
-        horizon: i64::MAX,
+        operation_kinds: OPERATIONS.and(SETTINGS),
+        horizon: FOR_EVER,
         // Never what a step has left, so that no step counts as one of a perfect run (A1).
         faults: 1,
         operations: 1,

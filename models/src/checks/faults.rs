@@ -1,7 +1,7 @@
 //! Configurations for kinds of faults that need a farm of their own: clocks that err or break their
 //! bounds, long outages, lost marks, changed settings, timers and pinned reads.
 
-use super::{Check, faults, operated_by, pair};
+use super::{Check, SETTINGS, faults, operated_by, pair};
 use crate::configuration::{Configuration, Kind, Kinds, patient, settings, ticks};
 use downbeat_core::serving::Mode::Strict;
 use downbeat_core::settings::{Limits, Settings};
@@ -87,17 +87,7 @@ pub(super) fn checks() -> Vec<Check> {
                 limits: Limits { max_interval: ticks(10), max_lead: ticks(3), max_hold: ticks(3) },
                 run_up: Some(6),
                 horizon: 26,
-                ..operated_by(
-                    pair("settings-2"),
-                    2,
-                    Kinds::of(&[
-                        Kind::Settings,
-                        Kind::SettingsShorter,
-                        Kind::SettingsLead,
-                        Kind::SettingsLease,
-                        Kind::SettingsEarly,
-                    ]),
-                )
+                ..operated_by(pair("settings-2"), 2, SETTINGS)
             },
             16266,
         ),
