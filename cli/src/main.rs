@@ -4,8 +4,10 @@
 #[macro_use]
 mod print;
 mod agent;
+mod bulk;
 mod demo;
 mod failure;
+mod history;
 mod operate;
 mod records;
 mod remote;
@@ -46,8 +48,13 @@ enum Manage {
     Put(Managed<records::Put>),
     Get(Managed<records::Get>),
     Delete(Managed<records::Delete>),
-    Import(Managed<records::Import>),
+    Import(Managed<bulk::Import>),
+    Apply(Managed<bulk::Apply>),
     Schedule(Managed<records::Schedule>),
+    Diff(Managed<history::Diff>),
+    History(Managed<history::History>),
+    Rollback(Managed<history::Rollback>),
+    Retention(Managed<history::Retention>),
     Status(Managed<operate::Status>),
     Agents(Managed<operate::Agents>),
     Watch(Managed<watch::Watch>),
@@ -106,7 +113,12 @@ fn manage(command: Manage) -> (bool, Result<(), Failure>) {
         Manage::Get(managed) => run!(managed),
         Manage::Delete(managed) => run!(managed),
         Manage::Import(managed) => run!(managed),
+        Manage::Apply(managed) => run!(managed),
         Manage::Schedule(managed) => run!(managed),
+        Manage::Diff(managed) => run!(managed),
+        Manage::History(managed) => run!(managed),
+        Manage::Rollback(managed) => run!(managed),
+        Manage::Retention(managed) => run!(managed),
         Manage::Status(managed) => run!(managed),
         Manage::Agents(managed) => run!(managed),
         Manage::Watch(managed) => run!(managed),

@@ -1,4 +1,4 @@
-//! Commands that edit production and look into it: put, get, delete, import, schedule.
+//! Commands that edit production and look into it, a record at a time: put, get, delete, schedule.
 
 use crate::failure::Failure;
 use crate::remote::{Remote, Sent, percent};
@@ -6,7 +6,6 @@ use crate::show;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::io::{Read, Write};
-use std::path::PathBuf;
 
 /// Changes a record, or makes it
 #[derive(Args, Debug)]
@@ -40,31 +39,6 @@ pub(crate) struct Get {
 pub(crate) struct Delete {
     dataset: String,
     key: String,
-}
-
-/// Takes in a CSV file, all of it in one transaction
-#[derive(Args, Debug)]
-pub(crate) struct Import {
-    /// The file; '-' is standard input
-    file: PathBuf,
-    /// The dataset of all rows; without it, a column names it
-    #[arg(long)]
-    dataset: Option<String>,
-    /// The column that names the dataset
-    #[arg(long, conflicts_with = "dataset")]
-    dataset_column: Option<String>,
-    /// The column of keys [default: key]
-    #[arg(long)]
-    key_column: Option<String>,
-    /// The columns of values; several, separated by commas, become one JSON object [default: value]
-    #[arg(long)]
-    value_columns: Option<String>,
-    /// Takes the good rows even if others are refused
-    #[arg(long)]
-    partial: bool,
-    /// Also deletes the dataset's other records
-    #[arg(long)]
-    replace: bool,
 }
 
 /// Enters a record that counts from an instant on, or takes one away, or lists them
@@ -157,43 +131,6 @@ impl Get {
     }
 }
 
-impl Import {
-    pub(crate) fn run(&self, remote: &Remote, json: bool) -> Result<(), Failure> {
-        let csv = if self.file.as_os_str() == "-" {
-            standard_input()?
-        } else {
-            std::fs::read(&self.file).map_err(|error| {
-                Failure::Usage(format!(
-                    "{} can't be read ({error}); name a file that can",
-                    self.file.display()
-                ))
-            })?
-        };
-        let options = [
-            ("dataset", &self.dataset),
-            ("dataset_column", &self.dataset_column),
-            ("key_column", &self.key_column),
-            ("value_columns", &self.value_columns),
-        ];
-        let given =
-            options.iter().filter_map(|(name, value)| Some((*name, percent(value.as_ref()?.as_bytes()))));
-        let flags = [("partial", self.partial), ("replace", self.replace)];
-        let set = flags.iter().filter(|(_, on)| *on).map(|(name, _)| (*name, "true".to_owned()));
-        let query: Vec<String> = given.chain(set).map(|(name, value)| format!("{name}={value}")).collect();
-        let path = remote.of_farm(&format!("/import?{}", query.join("&")));
-        let told = remote.send("POST", &path, &Sent::Bytes(&csv))?;
-        edited(&told, json);
-        let refused = told["refused"].as_u64().unwrap_or(0);
-        if refused == 0 {
-            return Ok(());
-        }
-        for error in told["errors"].as_array().into_iter().flatten().take(10) {
-            eprintln!("line {}: {}", error["line"], show::plain(&error["error"]));
-        }
-        Err(Failure::refused(format!("{refused} rows were refused"), "correct them and import them again"))
-    }
-}
-
 impl Schedule {
     pub(crate) fn run(&self, remote: &Remote, as_json: bool) -> Result<(), Failure> {
         let path = remote.of_farm("/scheduled");
@@ -242,7 +179,7 @@ impl Schedule {
 }
 
 /// Says what an edit did, and when it can be live.
-fn edited(told: &Value, as_json: bool) {
+pub(crate) fn edited(told: &Value, as_json: bool) {
     if as_json {
         show::json(told);
         return;
@@ -269,12 +206,12 @@ fn record(remote: &Remote, dataset: &str, key: &str) -> String {
 }
 
 /// A key or a value as it is told: text, or hexadecimal.
-fn bytes(object: &Value, name: &str) -> String {
+pub(crate) fn bytes(object: &Value, name: &str) -> String {
     let hex = object.get(format!("{name}_hex")).and_then(Value::as_str);
     hex.map_or_else(|| show::plain(&object[name]), |hex| format!("0x{hex}"))
 }
 
-fn standard_input() -> Result<Vec<u8>, Failure> {
+pub(crate) fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = std::io::stdin().read_to_end(&mut bytes);
     read.map_err(|error| Failure::Usage(format!("standard input can't be read ({error})")))?;

@@ -80,6 +80,13 @@ impl Remote {
         self.whole(self.signed(request).call())
     }
 
+    /// GET, as a body that need not fit memory.
+    pub(crate) fn get_body(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+        let request = self.agent.get(self.base.clone() + path);
+        let answer = self.signed(request).call().map_err(|error| self.unreachable(&error))?;
+        Ok(refusal(answer)?.into_body().into_reader())
+    }
+
     /// PUT or POST with a body.
     pub(crate) fn send(&self, method: &str, path: &str, body: &Sent<'_>) -> Result<Value, Failure> {
         let address = self.base.clone() + path;

@@ -186,6 +186,58 @@ fn a_csv_is_taken_in_whole_or_refused_with_its_line() {
 }
 
 #[test]
+fn a_generation_is_gone_back_to_and_that_taken_back() {
+    let farm = Farm::start(&[]);
+    assert_eq!(farm.json(&["retention", "--generations", "50", "--age", "1h"])["age"], "1h");
+    let staged_with = |edit: Value| -> String {
+        let epoch = edit["epoch"].as_u64().expect("an epoch");
+        while farm.json(&["status"])["epoch"].as_u64() < Some(epoch) {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        epoch.to_string()
+    };
+    let first = staged_with(farm.json(&["put", "prices", "EUR", "1.09"]));
+    farm.json(&["put", "prices", "USD", "1"]);
+    let second = staged_with(farm.json(&["put", "prices", "EUR", "1.10"]));
+    let diff = farm.json(&["diff", &first, &second]);
+    assert_eq!((&diff["added"], &diff["changed"], &diff["removed"]), (&1.into(), &1.into(), &0.into()));
+    let text = String::from_utf8(farm.run(&["diff", &first, &second]).stdout).expect("text");
+    assert!(text.contains("1.09") && text.contains("1 added, 1 changed, 0 removed"), "{text}");
+    let history = farm.json(&["history", "prices", "EUR"]);
+    assert_eq!(
+        (&history["versions"][0]["value"], &history["versions"][1]["value"]),
+        (&"1.10".into(), &"1.09".into())
+    );
+    let text = String::from_utf8(farm.run(&["history", "prices", "EUR"]).stdout).expect("text");
+    assert!(
+        text.lines().nth(2).is_some_and(|line| line.contains(&second) && line.contains("1.10")),
+        "{text}"
+    );
+
+    let file = farm.folder.path().join("back.jsonl");
+    let path = file.to_str().expect("a path");
+    let output = farm.run(&["rollback", &first, "--undo", path]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&format!("downbeat apply {path}")));
+    assert_eq!(farm.json(&["get", "prices", "EUR"])["value"], "1.09");
+    assert!(farm.refused(1, &["get", "prices", "USD"]).contains("no such record"));
+    assert_eq!(std::fs::read_to_string(&file).expect("the file").lines().count(), 2);
+    assert_eq!(farm.json(&["apply", path])["written"], 2);
+    assert_eq!(farm.json(&["get", "prices", "EUR"])["value"], "1.10");
+
+    let text = farm.refused(1, &["rollback", "999"]);
+    assert!(text.contains("is not kept") && text.contains("downbeat retention"), "{text}");
+    std::fs::write(&file, "{\"op\":\"delete\",\"dataset\":\"prices\",\"key\":\"EUR\"}\nnonsense\n")
+        .expect("written");
+    assert!(farm.refused(1, &["apply", path]).contains("line 2"));
+    assert_eq!(farm.json(&["get", "prices", "EUR"])["value"], "1.10", "all of it or nothing");
+    for command in [&["diff"][..], &["retention"]] {
+        let output = farm.run(command);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{command:?}");
+    }
+}
+
+#[test]
 fn what_is_refused_names_cause_and_cure() {
     let farm = Farm::start(&[]);
     let large = "x".repeat(65_537);

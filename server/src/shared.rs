@@ -18,6 +18,7 @@ use downbeat_trace::Line;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     /// Frames of all connections that were none.
     pub(crate) frames_dropped: AtomicU64,
     pub(crate) farms: RwLock<BTreeMap<Name, Arc<Farm>>>,
+    /// The folder of what rollbacks undid.
+    pub(crate) undo: PathBuf,
     /// Turns true when the server is to end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -153,9 +156,9 @@ impl Shared {
 
     /// The store's upkeep after a promotion, outside of it.
     fn keep_up(&self, farm: &Arc<Farm>) {
-        let name = farm.name.clone();
+        let (name, time) = (farm.name.clone(), self.time.clone());
         let posted = self.writer.post(move |store| {
-            if let Err(error) = store.maintain(&name) {
+            if let Err(error) = store.maintain(&name, time.reading().time) {
                 tracing::warn!(farm = %name, %error, "upkeep failed; it is tried again after the next promotion");
             }
         });

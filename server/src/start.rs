@@ -235,6 +235,7 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         own_agent: config.own_agent,
         frames_dropped: Default::default(),
         farms: RwLock::new(farms),
+        undo: config.database.parent().unwrap_or(Path::new("")).join("undo"),
         stop,
     };
     Ok(Open { shared: Arc::new(shared), control, http, taken_up, sql: vec![writing, reading], lock })

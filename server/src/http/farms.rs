@@ -8,7 +8,7 @@ use crate::access::Role;
 use crate::attend::attend;
 use crate::farm::Farm;
 use crate::shared::{Refused, Shared};
-use crate::store::{Store, StoreError};
+use crate::store::{Retention, Store, StoreError};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -107,8 +107,8 @@ pub(super) async fn create(
                 time.recorder().tell(|| line);
             }
             let table = made?;
-            if let Some(kept) = new.generations_kept {
-                store.set_generations_kept(&farm, kept)?;
+            if let Some(generations) = new.generations_kept {
+                store.set_retention(&farm, Retention { generations, age: None })?;
             }
             Ok(table)
         })

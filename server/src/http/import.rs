@@ -1,10 +1,11 @@
 //! Many records at once: a CSV, or a batch of edits as JSON lines. One transaction; nothing is changed
 //! unless all of it is good, or `partial` was asked for.
 
+use super::edit_lines::Line;
 use super::failure::Failure;
 use super::import_rows::{Asked, RowError, Rows};
-use super::text::{name, take_bytes};
-use super::{Caller, query, records, scheduled, whole};
+use super::text::name;
+use super::{Caller, query, records, whole};
 use crate::access::Role;
 use crate::shared::Shared;
 use crate::store::{Applied, Edit, Rest, SqliteStore, Store, StoreError};
@@ -13,7 +14,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{StatusCode, Uri};
-use downbeat_core::content::check_record;
 use downbeat_core::ids::Name;
 use downbeat_core::time::ServerTime;
 use serde::Deserialize;
@@ -163,45 +163,6 @@ pub(super) async fn import(
     body.insert("refused".into(), refusals.count.into());
     body.insert("errors".into(), refusals.json());
     Ok(Json(body.into()))
-}
-
-/// One line of a batch.
-#[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
-enum Line {
-    Put(Keyed),
-    Delete(Keyed),
-    Schedule(scheduled::Given),
-    Unschedule(scheduled::Given),
-}
-
-#[derive(Deserialize)]
-struct Keyed {
-    dataset: String,
-    key: Option<String>,
-    key_hex: Option<String>,
-    value: Option<String>,
-    value_hex: Option<String>,
-}
-
-impl Line {
-    fn into_edit(self, now: ServerTime) -> Result<Edit, Failure> {
-        let wants = |what: &str| Failure::bad(format!("there is no {what}, or two"), "give one, or its _hex");
-        let (keyed, puts) = match self {
-            Line::Schedule(given) => return given.into_edit(now),
-            Line::Unschedule(given) => return given.into_removal(now),
-            Line::Put(keyed) => (keyed, true),
-            Line::Delete(keyed) => (keyed, false),
-        };
-        let dataset = name("dataset", &keyed.dataset)?;
-        let key = take_bytes(keyed.key, keyed.key_hex).ok_or_else(|| wants("key"))?;
-        if !puts {
-            return Ok(Edit::Delete { dataset, key });
-        }
-        let value = take_bytes(keyed.value, keyed.value_hex).ok_or_else(|| wants("value"))?;
-        check_record(&key, &value).map_err(|error| Failure::bad(error, ""))?;
-        Ok(Edit::Put { dataset, key, value })
-    }
 }
 
 /// `POST …/apply`: a JSON object a line, each an edit; all in one transaction.

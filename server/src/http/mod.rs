@@ -1,16 +1,20 @@
 //! The management API: HTTP under `/v1`, JSON. The routes are in the crate's README; here they are put
 //! together, and who asks is found out. Each group of routes has a file.
 
+mod edit_lines;
 mod failure;
 mod farms;
+mod history;
 mod import;
 mod import_rows;
 mod instant;
 mod operate;
 mod records;
 mod scheduled;
+mod spool;
 mod status;
 mod text;
+mod undo;
 mod watch;
 
 use crate::access::{Role, is_loopback};
@@ -62,6 +66,12 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/pending", get(status::pending))
         .route("/generations", get(status::generations))
         .route("/diff", get(status::diff))
+        .route("/history/{dataset}/", get(history::history))
+        .route("/history/{dataset}/{key}", get(history::history))
+        .route("/rollback", post(history::rollback))
+        .route("/undo", get(history::undo_files))
+        .route("/undo/{name}", get(history::undo_file))
+        .route("/retention", get(history::retention).put(history::set_retention))
         .route("/agents", get(watch::agents))
         .route("/events", get(watch::events));
     Router::new()

@@ -157,6 +157,11 @@ pub(super) async fn write(
         Ok((applied, Shared::prospect(store, &time, &name).ok()))
     });
     let (applied, prospect) = done.await??;
+    Ok(told(farm, applied, prospect))
+}
+
+/// What is told of edits: to watchers, and in the answer.
+pub(super) fn told(farm: &Farm, applied: Applied, prospect: Option<Prospect>) -> Map<String, Value> {
     if applied.written + applied.deleted > 0 {
         farm.tell(Event::Edited(applied));
     }
@@ -166,5 +171,5 @@ pub(super) async fn write(
     body.insert("unchanged".into(), applied.unchanged.into());
     body.insert("epoch".into(), prospect.map(|prospect| prospect.epoch).into());
     body.insert("earliest_live".into(), maybe_instant(prospect.and_then(|prospect| prospect.earliest_live)));
-    Ok(body)
+    body
 }

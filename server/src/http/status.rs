@@ -62,6 +62,7 @@ pub(super) async fn generations(
             json!({
                 "epoch": kept.generation.epoch,
                 "digest": digest(kept.generation.digest),
+                "activation": instant(kept.activation),
                 "as_of": instant(kept.as_of),
                 "records": kept.records,
                 "changes": kept.changes,
@@ -79,7 +80,7 @@ struct DiffQuery {
     limit: Option<usize>,
 }
 
-/// `GET …/diff?from=&to=&limit=`: what differs between two generations.
+/// `GET …/diff?from=&to=&limit=`: what differs between two generations, and in how many records.
 pub(super) async fn diff(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -88,9 +89,15 @@ pub(super) async fn diff(
     let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
     let asked: DiffQuery = query(&uri)?;
     let limit = limit_of(asked.limit);
-    let look = move |store: &mut SqliteStore| store.diff(&farm, asked.from, asked.to, limit + 1);
-    let changes = shared.reader.run(look).await??;
+    let look = move |store: &mut SqliteStore| {
+        let counts = store.count_differences(&farm, asked.from, asked.to)?;
+        Ok::<_, StoreError>((counts, store.diff(&farm, asked.from, asked.to, limit + 1)?))
+    };
+    let (counts, changes) = shared.reader.run(look).await??;
     let mut body = changes_json(changes, limit);
+    body.insert("added".into(), counts.added.into());
+    body.insert("changed".into(), counts.changed.into());
+    body.insert("removed".into(), counts.removed.into());
     body.insert("from".into(), asked.from.into());
     body.insert("to".into(), asked.to.into());
     Ok(Json(body.into()))

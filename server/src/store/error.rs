@@ -75,7 +75,7 @@ pub enum StoreError {
     Inconsistent(&'static str),
     /// An object could not be made from what is stored.
     Object(ObjectError),
-    /// Where an object was to be written failed.
+    /// Where an object or what a rollback undoes was to be written failed.
     Sink(std::io::Error),
     /// Anything else that the database says.
     Database(String),
@@ -123,7 +123,8 @@ impl fmt::Display for StoreError {
             Refused(what) => write!(f, "the database refuses this: {what}; nothing was written"),
             NotKept { epoch, oldest, newest } => write!(
                 f,
-                "generation {epoch} is not kept, {oldest} to {newest} are; ask for one of those, or keep more"
+                "generation {epoch} is not kept, {oldest} to {newest} are; ask for one of those, or keep more \
+                 from now on (downbeat retention)"
             ),
             TooFewKept => f.write_str("at least 2 generations must be kept, the staged and the active one"),
             OtherLine { left: Some(left) } => write!(
@@ -140,7 +141,11 @@ impl fmt::Display for StoreError {
             Object(error) => {
                 write!(f, "the stored generation makes no valid object: {error}; restore a backup")
             }
-            Sink(error) => write!(f, "writing the object failed: {error}"),
+            Sink(error) => write!(
+                f,
+                "what was read could not be written to its file ({error}), nothing was changed; give the \
+                 server room and the right to write there"
+            ),
             Database(what) => write!(f, "the database says: {what}"),
         }
     }

@@ -14,7 +14,10 @@ mod record;
 pub mod sqlite;
 
 pub use error::StoreError;
-pub use record::{Applied, Change, Edit, Kept, Pair, Rest, Scheduled, Upkeep};
+pub use record::{
+    Applied, Change, Differences, Edit, Kept, Pair, Rest, Retention, RolledBack, Scheduled, Undo, Upkeep,
+    Version,
+};
 pub use sqlite::SqliteStore;
 
 use downbeat_core::ids::{Digest, Epoch, Name, TimelineId};
@@ -23,7 +26,7 @@ use downbeat_core::object::ManifestEntry;
 use downbeat_core::server::{Effect, Facts, Verdict};
 use downbeat_core::settings::SettingsError;
 use downbeat_core::table::SyncTable;
-use downbeat_core::time::ServerTime;
+use downbeat_core::time::{ServerTime, Span};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -62,7 +65,7 @@ pub type Visit<'v> = &'v mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreE
 /// nothing was changed, and a return means that it is on the disk.
 ///
 /// Families: farms and tables (`farms` … `transact`), the clock (`clock` … `begin_line`), production
-/// (`apply` … `mark_all_changed`), generations (`generations` … `pending`), upkeep.
+/// (`apply` … `mark_all_changed`), generations (`generations` … `rollback`), upkeep.
 pub trait Store: Send + Sized {
     /// The names of all farms, ascending.
     fn farms(&mut self) -> Result<Vec<Name>, StoreError>;
@@ -202,6 +205,19 @@ pub trait Store: Send + Sized {
     /// What differs between two generations, ascending by dataset and key, at most `limit`.
     fn diff(&mut self, farm: &Name, from: Epoch, to: Epoch, limit: usize) -> Result<Vec<Change>, StoreError>;
 
+    /// In how many records two generations differ.
+    fn count_differences(&mut self, farm: &Name, from: Epoch, to: Epoch) -> Result<Differences, StoreError>;
+
+    /// The values that a key had in the generations that can be read, the newest first, at most
+    /// `limit`. The oldest one may have begun before those generations.
+    fn history(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        key: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Version>, StoreError>;
+
     /// What a promotion at `activation` would change in what is staged, at most `limit`. Waits for
     /// nobody.
     fn pending(
@@ -211,13 +227,30 @@ pub trait Store: Send + Sized {
         limit: usize,
     ) -> Result<Vec<Change>, StoreError>;
 
-    /// How many generations are kept readable, the staged one included, from the next upkeep on.
+    /// Makes what production shows at `activation` equal to a generation, in one transaction: records
+    /// are written and deleted, and scheduled ones that are in force then and say otherwise are taken
+    /// away. Scheduled records that begin later stay. `undo` is told how to take it back, and keeps
+    /// that before anything is committed. Only keys that may differ are looked at.
+    fn rollback(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        activation: ServerTime,
+        undo: Undo<'_>,
+    ) -> Result<RolledBack, StoreError>;
+
+    /// Which generations are kept.
+    fn retention(&mut self, farm: &Name) -> Result<Retention, StoreError>;
+
+    /// Which generations are kept, from the next upkeep on. What is gone does not come back.
     ///
     /// # Errors
-    /// [`StoreError::TooFewKept`] below 2.
-    fn set_generations_kept(&mut self, farm: &Name, kept: u64) -> Result<(), StoreError>;
+    /// [`StoreError::TooFewKept`] below 2, [`StoreError::Refused`] for an age that is not positive.
+    fn set_retention(&mut self, farm: &Name, retention: Retention) -> Result<(), StoreError>;
 
-    /// Builds the index of what was promoted, and folds what is no longer kept. To be called after
-    /// each promotion, outside of it; nothing but speed and space depends on it.
-    fn maintain(&mut self, farm: &Name) -> Result<Upkeep, StoreError>;
+    /// Builds the index of what was promoted, and folds what is no longer kept at `now`. To be called
+    /// after each promotion, outside of it; nothing but speed and space depends on it. What a call
+    /// costs is bounded by what was promoted since the last one: a backlog (after fewer generations
+    /// were asked for) is folded over several.
+    fn maintain(&mut self, farm: &Name, now: ServerTime) -> Result<Upkeep, StoreError>;
 }

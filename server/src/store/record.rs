@@ -2,7 +2,8 @@
 //! generations. Plain data; what a store does with it is in the trait's doc.
 
 use downbeat_core::ids::{Epoch, Generation, Name};
-use downbeat_core::time::ServerTime;
+use downbeat_core::time::{ServerTime, Span};
+use std::io;
 
 /// One edit of production. All edits of one call are staged together or not at all.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,10 +96,59 @@ pub struct Kept {
     pub generation: Generation,
     /// The instant at which its scheduled records were looked at.
     pub as_of: ServerTime,
+    /// When it goes or went live, on the timeline that was in force then.
+    pub activation: ServerTime,
     /// Records in which it differs from the one before it.
     pub changes: u64,
     /// Records that it has.
     pub records: u64,
+}
+
+/// Which generations can be read: the newest ones by number, and beyond that those that were live not
+/// longer ago than `age`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// At least 2: the staged one and the active one.
+    pub generations: u64,
+    /// Positive; `None`: the number alone decides.
+    pub age: Option<Span>,
+}
+
+/// In how many records two generations differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Differences {
+    /// Records that only the second one has.
+    pub added: u64,
+    /// Records whose values differ.
+    pub changed: u64,
+    /// Records that only the first one has.
+    pub removed: u64,
+}
+
+/// A value that a key had from an epoch on, up to the next one of its history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version {
+    /// The first epoch that had it. It may be older than those that are kept.
+    pub epoch: Epoch,
+    /// When that epoch went live; `None` where it is no longer kept.
+    pub activation: Option<ServerTime>,
+    /// The value; `None`: from then on there was no such record.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Is told of each edit that takes back what a rollback does, in an order in which they can be
+/// applied, then of nothing: from there on they must be kept, whatever happens.
+pub type Undo<'u> = &'u mut dyn FnMut(Option<&Edit>) -> io::Result<()>;
+
+/// What a rollback did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RolledBack {
+    /// Records of production that were written or deleted, and scheduled ones that were taken away.
+    pub applied: Applied,
+    /// Those scheduled ones among them: they were in force and hid what the generation has.
+    pub unscheduled: u64,
+    /// Scheduled records that begin after the activation that was asked for: they still count then.
+    pub to_come: u64,
 }
 
 /// What a round of upkeep did.

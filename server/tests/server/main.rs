@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod cycle;
+mod history;
 mod manage;
 mod restart;
 mod support;

@@ -10,7 +10,9 @@ use downbeat_core::server::{Effect, Facts, Verdict};
 use downbeat_core::settings::SettingsError;
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
-use downbeat_server::store::{Applied, Edit, Rest, Scheduled, Step, Store, StoreError};
+use downbeat_server::store::{
+    Applied, Differences, Edit, Rest, Retention, Scheduled, Step, Store, StoreError,
+};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -27,6 +29,8 @@ pub(crate) fn all<H: Harness>() {
     a_transition_that_changes_nothing_writes_nothing::<H>();
     what_does_not_fit_is_refused_whole::<H>();
     history_is_kept_and_folded::<H>();
+    a_backlog_is_folded_over_several_calls::<H>();
+    a_rollback_is_an_edit_that_can_be_taken_back::<H>();
     snapshots_are_objects_that_agents_take::<H>();
     lines_are_compared::<H>();
     keys_are_unique_over_their_bytes::<H>();
@@ -226,7 +230,7 @@ fn scheduled_records_count_when_they_should<H: Harness>() {
         let value = store.get_at(&farm, view.staged.epoch, &name("d"), b"k").unwrap();
         let value = value.map(|value| String::from_utf8(value).unwrap());
         seen.push((view.activation.as_nanos() / 1_000_000_000, value));
-        store.maintain(&farm).unwrap();
+        store.maintain(&farm, view.activation).unwrap();
     }
     // Both instants are due, where the lead allows it: 133 is too close to 130 to be hit while 127
     // is; 135 is three seconds after nothing.
@@ -367,11 +371,11 @@ fn history_is_kept_and_folded<H: Harness>() {
             _ => vec![put("d", "a", &round.to_string())],
         };
         store.apply(&farm, &edits).unwrap();
-        promote(&mut store, &farm);
+        let now = promote(&mut store, &farm).activation;
         contents.push(content_at(&mut store, &farm, round));
         // Upkeep is late at times; what is read must not depend on it.
         if round % 3 != 0 {
-            let done = store.maintain(&farm).unwrap();
+            let done = store.maintain(&farm, now).unwrap();
             assert_eq!(done.oldest, round.saturating_sub(2).max(1));
         }
         for kept in store.generations(&farm).unwrap() {
@@ -390,10 +394,106 @@ fn history_is_kept_and_folded<H: Harness>() {
     assert_eq!((changes.len(), changes[0].before.clone()), (1, None));
     assert_eq!(changes[0].after, Some(b"8".to_vec()));
     assert_eq!(store.diff(&farm, 8, 6, 9).unwrap()[0].before, Some(b"8".to_vec()));
-    assert!(matches!(store.set_generations_kept(&farm, 1), Err(StoreError::TooFewKept)));
-    store.set_generations_kept(&farm, 2).unwrap();
-    assert_eq!(store.maintain(&farm).unwrap().oldest, 7);
-    assert_eq!(store.maintain(&farm).unwrap().folded, 0);
+    let counts = store.count_differences(&farm, 6, 8).unwrap();
+    assert_eq!(counts, Differences { added: 1, changed: 0, removed: 0 });
+    let versions = store.history(&farm, &name("d"), b"a", 9).unwrap();
+    let seen: Vec<_> = versions.iter().map(|v| (v.epoch, v.value.as_deref())).collect();
+    assert_eq!(
+        seen,
+        [(8, Some(&b"8"[..])), (7, Some(b"7"))],
+        "that it was deleted in 6 is before all that is kept"
+    );
+    let retain = |generations, age| Retention { generations, age };
+    assert!(matches!(store.set_retention(&farm, retain(1, None)), Err(StoreError::TooFewKept)));
+    let never = store.set_retention(&farm, retain(2, Some(Span::ZERO)));
+    assert!(matches!(never, Err(StoreError::Refused(_))), "{never:?}");
+    // Generation 6 was live until 7 was: from then on its age counts.
+    let went = store.generations(&farm).unwrap()[1].activation;
+    store.set_retention(&farm, retain(2, Some(Span::from_secs(60)))).unwrap();
+    assert_eq!(store.retention(&farm).unwrap(), retain(2, Some(Span::from_secs(60))));
+    assert_eq!(store.maintain(&farm, went + Span::from_secs(59)).unwrap().oldest, 6);
+    assert_eq!(store.maintain(&farm, went + Span::from_secs(60)).unwrap().oldest, 7);
+    assert_eq!(store.maintain(&farm, went).unwrap().folded, 0, "what is gone does not come back");
+}
+
+/// One call of upkeep costs no more than the cycles that it is for; what is left is folded later.
+fn a_backlog_is_folded_over_several_calls<H: Harness>() {
+    let (_harness, mut store, farm) = farm_with::<H>(&[]);
+    store.set_retention(&farm, Retention { generations: 1_000, age: None }).unwrap();
+    let keys = 30_000;
+    for round in 0..3 {
+        let value = format!("{round}").into_bytes();
+        let rows = (0..keys).map(|n: u32| (n.to_be_bytes().to_vec(), value.clone()));
+        store.import(&farm, &name("d"), rows, Rest::Delete).unwrap();
+        promote(&mut store, &farm);
+        store.maintain(&farm, secs(0)).unwrap();
+    }
+    let rows = std::iter::once((b"last".to_vec(), b"x".to_vec()));
+    store.import(&farm, &name("d"), rows, Rest::Delete).unwrap();
+    let now = promote(&mut store, &farm).activation;
+    store.maintain(&farm, now).unwrap();
+    store.set_retention(&farm, Retention { generations: 2, age: None }).unwrap();
+    let mut folded = Vec::new();
+    loop {
+        let done = store.maintain(&farm, now).unwrap();
+        assert_eq!(done.oldest, 4, "they can't be read from the first call on");
+        assert!(matches!(store.manifest(&farm, 3), Err(StoreError::NotKept { oldest: 4, newest: 5, .. })));
+        assert_eq!(content_at(&mut store, &farm, 4).len(), keys as usize);
+        assert_eq!(content_at(&mut store, &farm, 5).len(), 1);
+        if done.folded == 0 && folded.last() == Some(&0) {
+            break;
+        }
+        folded.push(done.folded);
+    }
+    assert_eq!(folded.iter().sum::<u64>(), 2 * u64::from(keys), "{folded:?}");
+    assert!(folded.iter().filter(|rows| **rows > 0).count() > 1, "{folded:?}");
+}
+
+fn a_rollback_is_an_edit_that_can_be_taken_back<H: Harness>() {
+    let (_harness, mut store, farm) = farm_with::<H>(&[put("d", "a", "1"), put("d", "b", "1")]);
+    let wanted = content_at(&mut store, &farm, 1);
+    let scheduled = |key: &str, at, value: &str| {
+        let (dataset, key, value) = (name("d"), key.into(), Some(value.into()));
+        Edit::Schedule(Scheduled { dataset, key, effective_at: secs(at), expires_at: None, value })
+    };
+    let edits = [put("d", "a", "2"), delete("d", "b"), put("e", "c", "1"), scheduled("s", 100, "now")];
+    store.apply(&farm, &edits).unwrap();
+    promote(&mut store, &farm);
+    // Not staged yet: an edit, and a record that will be in force when this is undone.
+    store.apply(&farm, &[put("d", "z", "9"), scheduled("a", 115, "3"), scheduled("a", 900, "4")]).unwrap();
+    let at = secs(120);
+    let before = (store.pending(&farm, at, 99).unwrap(), store.scheduled(&farm, secs(0), 99).unwrap());
+
+    let refused = store.rollback(&farm, 7, at, &mut |_| Ok(()));
+    assert!(matches!(refused, Err(StoreError::NotKept { epoch: 7, oldest: 1, newest: 2 })));
+    // Where what it undoes can't be kept, nothing is done.
+    for fails_at_the_end in [false, true] {
+        let full = store.rollback(&farm, 1, at, &mut |edit| match edit {
+            Some(_) if fails_at_the_end => Ok(()),
+            _ => Err(std::io::Error::other("no room")),
+        });
+        assert!(matches!(full, Err(StoreError::Sink(_))));
+        assert_eq!(store.pending(&farm, at, 99).unwrap(), before.0);
+    }
+
+    let mut undo = Vec::new();
+    let done = store.rollback(&farm, 1, at, &mut keep(&mut undo)).unwrap();
+    assert_eq!((done.unscheduled, done.to_come), (2, 1), "{undo:?}");
+    assert_eq!(done.applied, Applied { written: 2, deleted: 4, unchanged: 0 });
+    let mut nothing = Vec::new();
+    let again = store.rollback(&farm, 1, at, &mut keep(&mut nothing)).unwrap();
+    assert_eq!((again.applied, nothing.len()), (Applied::default(), 0));
+    let view = promote(&mut store, &farm);
+    assert_eq!(content_at(&mut store, &farm, view.staged.epoch), wanted);
+    assert_eq!(view.staged.digest, digest_of(&wanted));
+
+    store.apply(&farm, &undo).unwrap();
+    assert_eq!(store.scheduled(&farm, secs(0), 99).unwrap(), before.1);
+    let mut expected = content_at(&mut store, &farm, 2);
+    expected.insert((name("d"), b"z".to_vec()), b"9".to_vec());
+    expected.insert((name("d"), b"a".to_vec()), b"3".to_vec());
+    let view = promote(&mut store, &farm);
+    assert_eq!(content_at(&mut store, &farm, view.staged.epoch), expected);
 }
 
 fn snapshots_are_objects_that_agents_take<H: Harness>() {
@@ -476,7 +576,7 @@ fn keys_are_unique_over_their_bytes<H: Harness>() {
 fn two_connections_start_each_epoch_once<H: Harness>() {
     let (harness, mut store, farm) = farm_with::<H>(&[put("d", "k", "0")]);
     // Long enough that the editor can look at what was the newest a moment ago.
-    store.set_generations_kept(&farm, 1_000).unwrap();
+    store.set_retention(&farm, Retention { generations: 1_000, age: None }).unwrap();
     let time = AtomicI64::new(secs(100).as_nanos());
     let now = || ServerTime::from_nanos(time.fetch_add(400_000_000, Ordering::SeqCst));
     let (harness, farm, now) = (&harness, &farm, &now);
@@ -495,7 +595,7 @@ fn two_connections_start_each_epoch_once<H: Harness>() {
                     let reply = request(&mut store, farm, id(agent, number + 1), &body, now).unwrap();
                     if let ReplyBody::Advanced(view) = reply {
                         started.push(view.staged.epoch);
-                        store.maintain(farm).unwrap();
+                        store.maintain(farm, view.activation).unwrap();
                     }
                 }
                 started

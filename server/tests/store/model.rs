@@ -6,8 +6,8 @@ use crate::Harness;
 use crate::support::*;
 use downbeat_core::ids::Name;
 use downbeat_core::server::Facts;
-use downbeat_core::time::ServerTime;
-use downbeat_server::store::{Edit, Rest, Scheduled, Store};
+use downbeat_core::time::{ServerTime, Span};
+use downbeat_server::store::{Change, Differences, Edit, Rest, Retention, Scheduled, Store, Version};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,16 @@ pub(crate) enum Op {
     Promote {
         late: i64,
     },
-    Maintain,
+    /// Upkeep this long after T.
+    Maintain {
+        late: i64,
+    },
+    Retain(Retention),
+    /// To one of the generations that are kept; and maybe what that undid, applied.
+    Rollback {
+        to: prop::sample::Index,
+        taken_back: bool,
+    },
     Reopen,
     MarkAllChanged,
 }
@@ -43,13 +52,15 @@ pub(crate) enum Op {
 type Shown = (Option<ServerTime>, Option<Vec<u8>>);
 
 /// What the log of a history comes to.
-#[derive(Default)]
 struct Model {
     production: Content,
     /// By dataset, key and `effective_at`: `expires_at` and value.
     scheduled: BTreeMap<(Name, Vec<u8>, ServerTime), Shown>,
-    /// The generations from epoch 1 on.
-    generations: Vec<Content>,
+    /// The generations from epoch 1 on, each with its activation.
+    generations: Vec<(Content, ServerTime)>,
+    retention: Retention,
+    /// The oldest epoch that is kept.
+    oldest: usize,
 }
 
 impl Model {
@@ -67,8 +78,8 @@ impl Model {
         }
     }
 
-    /// One entry of the log; a promotion with the activation that it was for.
-    fn replay(&mut self, op: &Op, activation: Option<ServerTime>) {
+    /// One entry of the log, with the instant that it was for.
+    fn replay(&mut self, op: &Op, at: ServerTime) {
         match op {
             Op::Edits(edits) => edits.iter().for_each(|edit| self.edit(edit)),
             Op::Import { dataset, pairs, rest } => {
@@ -83,9 +94,62 @@ impl Model {
                 self.production.insert((dataset.clone(), key.clone()), value.clone());
             }
             Op::RawDelete { dataset, key } => drop(self.production.remove(&(dataset.clone(), key.clone()))),
-            Op::Promote { .. } => self.generations.push(self.visible(activation.unwrap())),
-            Op::Maintain | Op::Reopen | Op::MarkAllChanged => {}
+            Op::Promote { .. } => self.generations.push((self.visible(at), at)),
+            Op::Maintain { .. } => self.forget(at),
+            Op::Retain(retention) => self.retention = *retention,
+            Op::Rollback { taken_back: true, .. } | Op::Reopen | Op::MarkAllChanged => {}
+            Op::Rollback { to, .. } => self.roll_back(self.pick(to), at),
         }
+    }
+
+    /// An epoch that is kept.
+    fn pick(&self, index: &prop::sample::Index) -> usize {
+        self.oldest + index.index(self.generations.len() + 1 - self.oldest)
+    }
+
+    fn at(&self, epoch: usize) -> &Content {
+        &self.generations[epoch - 1].0
+    }
+
+    /// The newest by number stay, and those that were live not longer ago than the age; what is gone does
+    /// not come back.
+    fn forget(&mut self, now: ServerTime) {
+        let newest = self.generations.len();
+        let stays = |epoch: usize| {
+            let by_number = epoch + self.retention.generations as usize > newest;
+            let live_until = self.generations.get(epoch).map(|(_, activation)| *activation);
+            by_number || live_until.zip(self.retention.age).is_some_and(|(until, age)| until + age > now)
+        };
+        self.oldest = (self.oldest..=newest).find(|epoch| stays(*epoch)).unwrap();
+    }
+
+    /// All of production is what the generation was, where the instant doesn't show that already.
+    fn roll_back(&mut self, epoch: usize, at: ServerTime) {
+        let (wanted, shown) = (self.at(epoch).clone(), self.visible(at));
+        let places: BTreeSet<_> = wanted.keys().chain(shown.keys()).cloned().collect();
+        for place in places.into_iter().filter(|place| wanted.get(place) != shown.get(place)) {
+            self.scheduled.retain(|(dataset, key, effective), (expires, _)| {
+                (dataset, key) != (&place.0, &place.1)
+                    || !effective.passed(at)
+                    || expires.is_some_and(|e| e.passed(at))
+            });
+            match wanted.get(&place) {
+                Some(value) => drop(self.production.insert(place, value.clone())),
+                None => drop(self.production.remove(&place)),
+            }
+        }
+        assert_eq!(self.visible(at), wanted);
+    }
+
+    /// The values that a place had, the newest first.
+    fn versions(&self, place: &(Name, Vec<u8>)) -> Vec<Version> {
+        let value = |epoch: usize| self.at(epoch).get(place).cloned();
+        let went_live = |epoch: usize| Some(self.generations[epoch - 1].1).filter(|_| epoch >= self.oldest);
+        let changed = |epoch: &usize| *epoch == 1 || value(*epoch) != value(*epoch - 1);
+        let newer = (self.oldest + 1..=self.generations.len()).rev().filter(changed);
+        let first = (1..=self.oldest).rev().find(changed).filter(|epoch| value(*epoch).is_some());
+        let epochs = newer.chain(first);
+        epochs.map(|e| Version { epoch: e as u64, activation: went_live(e), value: value(e) }).collect()
     }
 
     /// What counts at an instant.
@@ -139,7 +203,7 @@ fn edits() -> impl Strategy<Value = Edit> {
         1 => places().prop_map(|(dataset, key)| Edit::Delete { dataset, key }),
         3 => (places(), instant(), prop::option::of(1i64..40), prop::option::of(values())).prop_map(
             |((dataset, key), effective_at, lasts, value)| {
-                let expires_at = lasts.map(|lasts| effective_at + downbeat_core::time::Span::from_secs(lasts));
+                let expires_at = lasts.map(|lasts| effective_at + Span::from_secs(lasts));
                 Edit::Schedule(Scheduled { dataset, key, effective_at, expires_at, value })
             }
         ),
@@ -166,7 +230,12 @@ fn ops() -> impl Strategy<Value = Op> {
         }),
         1 => places().prop_map(|(dataset, key)| Op::RawDelete { dataset, key }),
         5 => prop_oneof![Just(0i64), 0i64..25].prop_map(|late| Op::Promote { late }),
-        2 => Just(Op::Maintain),
+        2 => (0i64..60).prop_map(|late| Op::Maintain { late }),
+        1 => (2u64..5, prop::option::of(1i64..60)).prop_map(|(generations, age)| {
+            Op::Retain(Retention { generations, age: age.map(Span::from_secs) })
+        }),
+        2 => any::<(prop::sample::Index, bool)>()
+            .prop_map(|(to, taken_back)| Op::Rollback { to, taken_back }),
         1 => Just(Op::Reopen),
         1 => Just(Op::MarkAllChanged),
     ]
@@ -177,18 +246,34 @@ fn compare(store: &mut impl Store, farm: &Name, model: &Model) -> Result<(), Tes
     let table = store.table(farm).unwrap();
     prop_assert_eq!(table.epoch(), model.generations.len() as u64);
     let kept = store.generations(farm).unwrap();
-    prop_assert!(kept.last().unwrap().generation == table.staged && kept.len() <= model.generations.len());
+    prop_assert_eq!(kept.last().unwrap().generation, table.staged);
+    prop_assert_eq!(kept[0].generation.epoch as usize, model.oldest);
     for generation in &kept {
         let epoch = generation.generation.epoch;
-        let expected = &model.generations[epoch as usize - 1];
+        let (expected, activation) = &model.generations[epoch as usize - 1];
+        prop_assert_eq!(generation.activation, *activation);
         prop_assert_eq!(&content_at(store, farm, epoch), expected, "epoch {}", epoch);
         prop_assert_eq!(generation.generation.digest, digest_of(expected), "epoch {}", epoch);
         let name = store.snapshot(farm, epoch, &[], &mut |_| Ok(())).unwrap();
         prop_assert!(name.len > 0);
     }
     let (first, last) = (kept[0].generation.epoch, table.epoch());
-    let (from, to) = (&model.generations[first as usize - 1], &model.generations[last as usize - 1]);
-    prop_assert_eq!(store.diff(farm, first, last, 99).unwrap(), differences(from, to));
+    let (from, to) = (model.at(first as usize), model.at(last as usize));
+    let changes = differences(from, to);
+    let count = |of: fn(&Change) -> (bool, bool), is| changes.iter().filter(|c| of(c) == is).count() as u64;
+    let sides = |change: &Change| (change.before.is_some(), change.after.is_some());
+    let counts = Differences {
+        added: count(sides, (false, true)),
+        changed: count(sides, (true, true)),
+        removed: count(sides, (true, false)),
+    };
+    prop_assert_eq!(store.count_differences(farm, first, last).unwrap(), counts);
+    prop_assert_eq!(store.diff(farm, first, last, 99).unwrap(), changes);
+    let all = model.generations.iter().flat_map(|(content, _)| content.keys());
+    for place in all.collect::<BTreeSet<_>>() {
+        let versions = store.history(farm, &place.0, &place.1, 99).unwrap();
+        prop_assert_eq!(versions, model.versions(place), "history of {:?}", place);
+    }
     for instant in [100, 133, 170, 230].map(secs) {
         let due = store.read(farm, |_, facts| facts.first_due(instant)).unwrap();
         prop_assert_eq!(due, model.first_due(instant));
@@ -198,9 +283,9 @@ fn compare(store: &mut impl Store, farm: &Name, model: &Model) -> Result<(), Tes
     Ok(())
 }
 
-fn differences(from: &Content, to: &Content) -> Vec<downbeat_server::store::Change> {
+fn differences(from: &Content, to: &Content) -> Vec<Change> {
     let places: BTreeSet<_> = from.keys().chain(to.keys()).collect();
-    let changes = places.into_iter().map(|place| downbeat_server::store::Change {
+    let changes = places.into_iter().map(|place| Change {
         dataset: place.0.clone(),
         key: place.1.clone(),
         before: from.get(place).cloned(),
@@ -214,12 +299,20 @@ pub(crate) fn check<H: Harness>(initial: &[Edit], kept: u64, history: &[Op]) -> 
     let harness = H::new();
     let (mut store, farm) = (harness.open(), name("farm"));
     create(&mut store, &farm, initial, secs(100)).unwrap();
-    store.set_generations_kept(&farm, kept).unwrap();
-    let mut model = Model::default();
-    model.replay(&Op::Edits(initial.to_vec()), None);
-    model.replay(&Op::Promote { late: 0 }, Some(secs(100)));
+    let retention = Retention { generations: kept, age: None };
+    store.set_retention(&farm, retention).unwrap();
+    let mut model = Model {
+        production: Content::new(),
+        scheduled: BTreeMap::new(),
+        generations: Vec::new(),
+        retention,
+        oldest: 1,
+    };
+    model.replay(&Op::Edits(initial.to_vec()), secs(100));
+    model.replay(&Op::Promote { late: 0 }, secs(100));
     for op in history {
-        let mut activation = None;
+        let table = store.table(&farm).unwrap();
+        let mut at = table.activation;
         match op {
             Op::Edits(edits) => {
                 store.apply(&farm, edits).unwrap();
@@ -232,20 +325,28 @@ pub(crate) fn check<H: Harness>(initial: &[Edit], kept: u64, history: &[Op]) -> 
             }
             Op::RawDelete { dataset, key } => harness.raw_delete(&farm, dataset, key),
             Op::Promote { late } => {
-                let table = store.table(&farm).unwrap();
-                let now = table.activation + downbeat_core::time::Span::from_secs(*late);
-                let view = cycle(&mut store, &farm, 1, table.epoch() * 2, || now).unwrap();
-                activation = Some(view.activation);
+                let now = at + Span::from_secs(*late);
+                at = cycle(&mut store, &farm, 1, table.epoch() * 2, || now).unwrap().activation;
             }
-            Op::Maintain => {
-                store.maintain(&farm).unwrap();
+            Op::Maintain { late } => {
+                at = at + Span::from_secs(*late);
+                store.maintain(&farm, at).unwrap();
+            }
+            Op::Retain(retention) => store.set_retention(&farm, *retention).unwrap(),
+            Op::Rollback { to, taken_back } => {
+                at = table.next_earliest;
+                let (epoch, mut undo) = (model.pick(to) as u64, Vec::new());
+                store.rollback(&farm, epoch, at, &mut keep(&mut undo)).unwrap();
+                if *taken_back {
+                    store.apply(&farm, &undo).unwrap();
+                }
             }
             Op::Reopen => store = harness.open(),
             Op::MarkAllChanged => {
                 store.mark_all_changed(&farm).unwrap();
             }
         }
-        model.replay(op, activation);
+        model.replay(op, at);
         compare(&mut store, &farm, &model)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use crate::Harness;
 use crate::support::*;
 use downbeat_core::ids::Name;
-use downbeat_server::store::{Edit, Scheduled, SqliteStore, Store, StoreError};
+use downbeat_server::store::{Edit, Retention, Scheduled, SqliteStore, Store, StoreError};
 use rusqlite::{Connection, params, types::Value};
 use std::path::PathBuf;
 
@@ -65,10 +65,27 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(store);
     sqlite.raw().pragma_update(None, "user_version", 77).unwrap();
     let error = SqliteStore::open(&sqlite.path()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 77, known: 1 }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 77, known: 2 }), "{error}");
     assert!(error.to_string().contains("newer version of Downbeat; run that version"));
-    sqlite.raw().pragma_update(None, "user_version", 1).unwrap();
+    sqlite.raw().pragma_update(None, "user_version", 2).unwrap();
     assert_eq!(sqlite.open().get(&name("f"), &name("d"), b"k").unwrap(), Some(b"v".to_vec()));
+}
+
+#[test]
+fn an_older_schema_is_brought_up_to_date() {
+    let sqlite = Sqlite::new();
+    let raw = sqlite.raw();
+    raw.execute_batch(include_str!("../../src/store/sqlite/schema_1.sql")).unwrap();
+    raw.execute_batch(
+        "PRAGMA application_id = 0x64776e62; PRAGMA user_version = 1;
+         INSERT INTO farm VALUES ('f', 5, 1, 1);
+         INSERT INTO generation VALUES ('f', 1, zeroblob(32), 77, 0)",
+    )
+    .unwrap();
+    let mut store = sqlite.open();
+    assert_eq!(store.retention(&name("f")).unwrap(), Retention { generations: 5, age: None });
+    let kept = store.generations(&name("f")).unwrap();
+    assert_eq!((kept.len(), kept[0].activation.as_nanos()), (1, 77));
 }
 
 #[test]

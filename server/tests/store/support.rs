@@ -130,3 +130,11 @@ pub(crate) fn content_at(store: &mut impl Store, farm: &Name, epoch: u64) -> Con
         .unwrap();
     content
 }
+
+/// What undoes a rollback, kept in a list.
+pub(crate) fn keep(edits: &mut Vec<Edit>) -> impl FnMut(Option<&Edit>) -> std::io::Result<()> {
+    |edit| {
+        edits.extend(edit.cloned());
+        Ok(())
+    }
+}

@@ -151,13 +151,15 @@ impl<'c> Candidate<'c> {
             return Err(StoreError::Inconsistent("the table names another generation than the one judged"));
         }
         self.connection.execute(
-            "INSERT INTO generation (farm, epoch, digest, as_of, changes) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO generation (farm, epoch, digest, as_of, changes, activation)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 self.farm.name(),
                 signed(epoch),
                 judged.digest.0,
                 judged.activation.as_nanos(),
-                signed(judged.changes)
+                signed(judged.changes),
+                table.activation.as_nanos()
             ],
         )?;
         let mut insert = self.connection.prepare_cached(
@@ -283,7 +285,7 @@ fn compare(
 }
 
 /// What production shows at an instant (PROTOCOL §7).
-struct Visible<'c> {
+pub(super) struct Visible<'c> {
     connection: &'c Connection,
     farm: &'c FarmRow,
     at: ServerTime,
@@ -291,7 +293,11 @@ struct Visible<'c> {
 }
 
 impl<'c> Visible<'c> {
-    fn new(connection: &'c Connection, farm: &'c FarmRow, at: ServerTime) -> Result<Visible<'c>, StoreError> {
+    pub(super) fn new(
+        connection: &'c Connection,
+        farm: &'c FarmRow,
+        at: ServerTime,
+    ) -> Result<Visible<'c>, StoreError> {
         let any: bool = connection.query_row(
             "SELECT EXISTS (SELECT 1 FROM scheduled WHERE farm = ?1)",
             [farm.name()],
@@ -305,7 +311,7 @@ impl<'c> Visible<'c> {
         Ok(Visible { connection, farm, at, scheduled })
     }
 
-    fn value(&mut self, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn value(&mut self, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         if let Some(statement) = &mut self.scheduled {
             let row = statement
                 .query_row(params![self.farm.name(), dataset.as_str(), key, self.at.as_nanos()], |row| {

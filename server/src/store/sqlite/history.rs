@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 pub(super) fn generations(connection: &Connection, farm: &Name) -> Result<Vec<Kept>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT epoch, digest, as_of, changes,
+        "SELECT epoch, digest, as_of, changes, activation,
             (SELECT total(count) FROM generation_dataset d WHERE d.farm = g.farm AND d.epoch = g.epoch)
          FROM generation g WHERE farm = ?1 ORDER BY epoch",
     )?;
@@ -19,7 +19,8 @@ pub(super) fn generations(connection: &Connection, farm: &Name) -> Result<Vec<Ke
             generation: Generation { epoch: unsigned(row.get(0)?), digest: digest_of(row.get(1)?)? },
             as_of: ServerTime::from_nanos(row.get(2)?),
             changes: unsigned(row.get(3)?),
-            records: row.get::<_, f64>(4)? as u64,
+            activation: ServerTime::from_nanos(row.get(4)?),
+            records: row.get::<_, f64>(5)? as u64,
         });
     }
     Ok(kept)
@@ -38,13 +39,15 @@ pub(super) fn kept(
         statement.query_row(params![farm.as_str(), signed(epoch)], |row| row.get(0)).optional()?;
     match digest {
         Some(digest) => Ok((row, Generation { epoch, digest: digest_of(digest)? })),
-        None => {
-            let mut oldest = connection
-                .prepare_cached("SELECT coalesce(min(epoch), 0) FROM generation WHERE farm = ?1")?;
-            let oldest = unsigned(oldest.query_row([farm.as_str()], |row| row.get(0))?);
-            Err(StoreError::NotKept { epoch, oldest, newest: row.staged })
-        }
+        None => Err(StoreError::NotKept { epoch, oldest: oldest(connection, farm)?, newest: row.staged }),
     }
+}
+
+/// The oldest generation that can be read.
+pub(super) fn oldest(connection: &Connection, farm: &Name) -> Result<Epoch, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT coalesce(min(epoch), 0) FROM generation WHERE farm = ?1")?;
+    Ok(unsigned(statement.query_row([farm.as_str()], |row| row.get(0))?))
 }
 
 /// The sums of a generation's datasets; empty for epoch 0, before the first.
@@ -156,13 +159,17 @@ pub(super) fn snapshot(
     Ok(object)
 }
 
-pub(super) fn diff(
+/// Is told of a key that differs: dataset, key, values; whether to go on.
+type OnDifference<'f> =
+    &'f mut dyn FnMut(&Name, &[u8], Option<Vec<u8>>, Option<Vec<u8>>) -> Result<bool, StoreError>;
+
+/// Visits what differs between two generations, ascending by dataset and key.
+fn differences(
     connection: &Connection,
     farm: &Name,
-    from: Epoch,
-    to: Epoch,
-    limit: usize,
-) -> Result<Vec<Change>, StoreError> {
+    (from, to): (Epoch, Epoch),
+    on_difference: OnDifference<'_>,
+) -> Result<(), StoreError> {
     kept(connection, farm, from)?;
     let (farm, _) = kept(connection, farm, to)?;
     let mut statement = connection.prepare_cached(
@@ -171,15 +178,89 @@ pub(super) fn diff(
     )?;
     let log = Log::new(connection, &farm)?;
     let mut rows = statement.query(params![farm.name(), signed(from.min(to)), signed(from.max(to))])?;
-    let mut changes = Vec::new();
-    while let Some(row) = rows.next()?.filter(|_| changes.len() < limit) {
+    while let Some(row) = rows.next()? {
         let dataset = name_of(row.get(0)?)?;
         let key: Vec<u8> = row.get(1)?;
         let before = log.value_at(from, &dataset, &key)?;
         let after = log.value_at(to, &dataset, &key)?;
-        if before != after {
-            changes.push(Change { dataset, key, before, after });
+        if before != after && !on_difference(&dataset, &key, before, after)? {
+            break;
         }
     }
+    Ok(())
+}
+
+pub(super) fn diff(
+    connection: &Connection,
+    farm: &Name,
+    from: Epoch,
+    to: Epoch,
+    limit: usize,
+) -> Result<Vec<Change>, StoreError> {
+    let mut changes = Vec::new();
+    differences(connection, farm, (from, to), &mut |dataset, key, before, after| {
+        if changes.len() < limit {
+            changes.push(Change { dataset: dataset.clone(), key: key.to_vec(), before, after });
+        }
+        Ok(changes.len() < limit)
+    })?;
     Ok(changes)
+}
+
+pub(super) fn count_differences(
+    connection: &Connection,
+    farm: &Name,
+    from: Epoch,
+    to: Epoch,
+) -> Result<Differences, StoreError> {
+    let mut counts = Differences::default();
+    differences(connection, farm, (from, to), &mut |_, _, before, after| {
+        match (before, after) {
+            (None, _) => counts.added += 1,
+            (_, None) => counts.removed += 1,
+            _ => counts.changed += 1,
+        }
+        Ok(true)
+    })?;
+    Ok(counts)
+}
+
+/// The rows of a key in the log, the newest first: those in the index, and those of epochs that it may
+/// not have yet.
+const VERSIONS: &str = "
+    SELECT l.epoch, g.activation, l.value FROM (
+        SELECT epoch FROM record_index WHERE farm = ?1 AND dataset = ?2 AND key = ?3 AND epoch <= ?4
+        UNION SELECT r.epoch FROM generation g CROSS JOIN record_log r
+            ON r.farm = g.farm AND r.epoch = g.epoch AND r.dataset = ?2 AND r.key = ?3
+            WHERE g.farm = ?1 AND g.epoch > ?5) e
+        CROSS JOIN record_log l ON l.farm = ?1 AND l.epoch = e.epoch AND l.dataset = ?2 AND l.key = ?3
+        LEFT JOIN generation g ON g.farm = l.farm AND g.epoch = l.epoch
+    ORDER BY l.epoch DESC LIMIT ?6";
+
+pub(super) fn versions(
+    connection: &Connection,
+    farm: &Name,
+    dataset: &Name,
+    key: &[u8],
+    limit: usize,
+) -> Result<Vec<Version>, StoreError> {
+    let farm = FarmRow::load(connection, farm)?;
+    let oldest = oldest(connection, &farm.name)?;
+    let mut statement = connection.prepare_cached(VERSIONS)?;
+    let (staged, indexed, limit) = (signed(farm.staged), signed(farm.indexed_to), signed(limit as u64));
+    let mut rows = statement.query(params![farm.name(), dataset.as_str(), key, staged, indexed, limit])?;
+    let mut versions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (epoch, value) = (unsigned(row.get(0)?), row.get(2)?);
+        let is_first = epoch <= oldest;
+        // That there was no record in the oldest generation is no event: since when is not known.
+        if !is_first || Option::is_some(&value) {
+            let activation = row.get::<_, Option<i64>>(1)?.map(ServerTime::from_nanos);
+            versions.push(Version { epoch, activation, value });
+        }
+        if is_first {
+            break;
+        }
+    }
+    Ok(versions)
 }

@@ -6,7 +6,8 @@
 //! - `candidate`: what the next generation would be, and its promotion,
 //! - `production`: edits,
 //! - `history`: reading generations,
-//! - `upkeep`: the index of the log, and folding.
+//! - `rollback`: production made equal to a generation,
+//! - `upkeep`: the index of the log, which generations are kept, and folding.
 //!
 //! Writers wait for each other for [`BUSY_TIMEOUT`]; readers wait for nobody (WAL). A commit is on
 //! the disk before the call returns (`synchronous = FULL`), and what a killed process left undone is
@@ -15,6 +16,7 @@
 mod candidate;
 mod history;
 mod production;
+mod rollback;
 mod schema;
 mod table;
 mod upkeep;
@@ -81,9 +83,13 @@ impl From<rusqlite::Error> for StoreError {
 #[derive(Clone, Debug)]
 struct FarmRow {
     name: Name,
-    generations_kept: u64,
+    retention: Retention,
+    /// Log rows up to this epoch are all in the index.
     indexed_to: Epoch,
+    /// Log rows superseded at or before this epoch are gone.
     folded_to: Epoch,
+    /// Rows of the epoch after that are folded up to this place.
+    folding: (String, Vec<u8>),
     /// The staged epoch k; 0 while the farm is being made.
     staged: Epoch,
     /// The instant at which the scheduled records of k were looked at.
@@ -93,16 +99,21 @@ struct FarmRow {
 impl FarmRow {
     fn load(connection: &Connection, farm: &Name) -> Result<FarmRow, StoreError> {
         let mut statement = connection.prepare_cached(
-            "SELECT f.generations_kept, f.indexed_to, f.folded_to, g.epoch, g.as_of
+            "SELECT f.generations_kept, f.indexed_to, f.folded_to, g.epoch, g.as_of, f.kept_for,
+                f.folding_dataset, f.folding_key
              FROM farm f LEFT JOIN generation g ON g.farm = f.name
              WHERE f.name = ?1 ORDER BY g.epoch DESC LIMIT 1",
         )?;
         let row = statement.query_row([farm.as_str()], |row| {
             Ok(FarmRow {
                 name: farm.clone(),
-                generations_kept: unsigned(row.get(0)?),
+                retention: Retention {
+                    generations: unsigned(row.get(0)?),
+                    age: row.get::<_, Option<i64>>(5)?.map(Span::from_nanos),
+                },
                 indexed_to: unsigned(row.get(1)?),
                 folded_to: unsigned(row.get(2)?),
+                folding: (row.get(6)?, row.get(7)?),
                 staged: unsigned(row.get::<_, Option<i64>>(3)?.unwrap_or(0)),
                 as_of: ServerTime::from_nanos(row.get::<_, Option<i64>>(4)?.unwrap_or(i64::MIN)),
             })
@@ -339,6 +350,32 @@ impl Store for SqliteStore {
         let snapshot = self.snapshot_of_all()?;
         history::diff(&snapshot, farm, from, to, limit)
     }
+    fn count_differences(&mut self, farm: &Name, from: Epoch, to: Epoch) -> Result<Differences, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        history::count_differences(&snapshot, farm, from, to)
+    }
+    fn history(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        key: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Version>, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        history::versions(&snapshot, farm, dataset, key, limit)
+    }
+    fn rollback(
+        &mut self,
+        farm: &Name,
+        epoch: Epoch,
+        activation: ServerTime,
+        undo: Undo<'_>,
+    ) -> Result<RolledBack, StoreError> {
+        let transaction = self.write()?;
+        let done = rollback::rollback(&transaction, farm, epoch, activation, undo)?;
+        transaction.commit()?;
+        Ok(done)
+    }
     fn pending(
         &mut self,
         farm: &Name,
@@ -348,11 +385,14 @@ impl Store for SqliteStore {
         let snapshot = self.snapshot_of_all()?;
         candidate::pending(&snapshot, farm, activation, limit)
     }
-    fn set_generations_kept(&mut self, farm: &Name, kept: u64) -> Result<(), StoreError> {
-        upkeep::set_generations_kept(&self.connection, farm, kept)
+    fn retention(&mut self, farm: &Name) -> Result<Retention, StoreError> {
+        FarmRow::load(&self.connection, farm).map(|row| row.retention)
     }
-    fn maintain(&mut self, farm: &Name) -> Result<Upkeep, StoreError> {
-        upkeep::maintain(self, farm)
+    fn set_retention(&mut self, farm: &Name, retention: Retention) -> Result<(), StoreError> {
+        upkeep::set_retention(&self.connection, farm, retention)
+    }
+    fn maintain(&mut self, farm: &Name, now: ServerTime) -> Result<Upkeep, StoreError> {
+        upkeep::maintain(self, farm, now)
     }
 }
 

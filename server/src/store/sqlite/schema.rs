@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 const APPLICATION: i64 = 0x6477_6e62;
 
 /// The step from version n to n + 1 stands at place n.
-const STEPS: [&str; 1] = [include_str!("schema_1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Sets a connection up and brings the schema to the newest version.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {

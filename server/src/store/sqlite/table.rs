@@ -203,6 +203,11 @@ pub(super) fn begin_line<C: Serialize>(
             ));
         }
         save(&transaction, table.timeline, &next)?;
+        // What is staged goes live at another instant now.
+        transaction.execute(
+            "UPDATE generation SET activation = ?3 WHERE farm = ?1 AND epoch = ?2",
+            params![farm.as_str(), signed(next.epoch()), next.activation.as_nanos()],
+        )?;
     }
     transaction.commit()?;
     Ok(())

@@ -1,37 +1,52 @@
-//! What is done after a promotion instead of in it: the log's index, and folding what no kept
-//! generation shows (FORMATS "history"). Killed at any moment, it goes on where it was.
+//! What is done after a promotion instead of in it: the log's index, which generations are kept, and
+//! folding what none of those shows (FORMATS "history"). Killed at any moment, it goes on where it was;
+//! what one call costs is bounded by what was promoted since the last one.
 
 use super::*;
 
-/// Log rows that are taken into the index in one transaction, so that no transition waits long.
+/// Log rows that are taken into the index, or folded, in one transaction, so that no transition waits
+/// long.
 const BATCH: u64 = 20_000;
+/// Log rows that a call looks at for folding, besides twice those that it indexed: a backlog gets
+/// shorter at every call.
+const FOLD_LEAST: u64 = 40_000;
+/// Generations that a call stops keeping.
+const RETIRE_MOST: u64 = 100;
 
-pub(super) fn set_generations_kept(
+pub(super) fn set_retention(
     connection: &Connection,
     farm: &Name,
-    kept: u64,
+    retention: Retention,
 ) -> Result<(), StoreError> {
-    if kept < 2 {
+    if retention.generations < 2 {
         return Err(StoreError::TooFewKept);
     }
     let written = connection.execute(
-        "UPDATE farm SET generations_kept = ?2 WHERE name = ?1",
-        params![farm.as_str(), signed(kept)],
+        "UPDATE farm SET generations_kept = ?2, kept_for = ?3 WHERE name = ?1",
+        params![farm.as_str(), signed(retention.generations), retention.age.map(Span::as_nanos)],
     )?;
     if written == 1 { Ok(()) } else { Err(StoreError::NoFarm(farm.clone())) }
 }
 
-pub(super) fn maintain(store: &mut SqliteStore, farm: &Name) -> Result<Upkeep, StoreError> {
+pub(super) fn maintain(store: &mut SqliteStore, farm: &Name, now: ServerTime) -> Result<Upkeep, StoreError> {
     let row = FarmRow::load(&store.connection, farm)?;
-    let mut done = Upkeep { oldest: row.folded_to, ..Upkeep::default() };
+    let mut done = Upkeep::default();
     let mut next = (row.indexed_to < row.staged).then(|| (row.indexed_to + 1, String::new(), Vec::new()));
     while let Some(after) = next {
         let (rows, last) = index_batch(store, &row, after)?;
         done.indexed += rows;
         next = last;
     }
-    if (row.staged + 1).saturating_sub(row.generations_kept) > row.folded_to {
-        (done.folded, done.oldest) = fold(store, farm)?;
+    done.oldest = retire(store, farm, now)?;
+    let mut left = FOLD_LEAST + 2 * done.indexed;
+    while left > 0 {
+        let batch = left.min(BATCH);
+        let (folded, looked_at) = fold_batch(store, farm, batch)?;
+        done.folded += folded;
+        if looked_at < batch {
+            break;
+        }
+        left -= batch;
     }
     Ok(done)
 }
@@ -79,51 +94,94 @@ fn index_batch(
     Ok((indexed, last))
 }
 
-/// Deletes log rows that no kept generation shows: those with a later row up to the oldest kept
-/// epoch, and deletions up to it. Only keys that were promoted since the last time are looked at.
-fn fold(store: &mut SqliteStore, farm: &Name) -> Result<(u64, Epoch), StoreError> {
+/// From here on the generations that [`Retention`] doesn't ask for can't be read. Gives the oldest one
+/// that can. Before anything of them is folded, so that no reader finds half of one.
+fn retire(store: &mut SqliteStore, farm: &Name, now: ServerTime) -> Result<Epoch, StoreError> {
     let transaction = store.write()?;
     let row = FarmRow::load(&transaction, farm)?;
-    let oldest = (row.staged + 1).saturating_sub(row.generations_kept).min(row.indexed_to);
-    let mut folded = 0;
-    for epoch in row.folded_to + 1..=oldest {
-        let at = params![row.name(), signed(epoch)];
-        folded += transaction
-            .prepare_cached(
-                "DELETE FROM record_log WHERE (farm, epoch, dataset, key) IN (
-                    SELECT i.farm, i.epoch, i.dataset, i.key FROM record_log n CROSS JOIN record_index i
-                        ON i.farm = n.farm AND i.dataset = n.dataset AND i.key = n.key
-                    WHERE n.farm = ?1 AND n.epoch = ?2 AND i.epoch < ?2)",
-            )?
-            .execute(at)?;
-        transaction
-            .prepare_cached(
-                "DELETE FROM record_index WHERE (farm, dataset, key, epoch) IN (
-                    SELECT i.farm, i.dataset, i.key, i.epoch FROM record_log n CROSS JOIN record_index i
-                        ON i.farm = n.farm AND i.dataset = n.dataset AND i.key = n.key
-                    WHERE n.farm = ?1 AND n.epoch = ?2 AND i.epoch < ?2)",
-            )?
-            .execute(at)?;
-        transaction
-            .prepare_cached(
-                "DELETE FROM record_index WHERE epoch = ?2 AND (farm, dataset, key) IN (
-                    SELECT farm, dataset, key FROM record_log
-                    WHERE farm = ?1 AND epoch = ?2 AND value IS NULL)",
-            )?
-            .execute(at)?;
-        folded += transaction
-            .prepare_cached("DELETE FROM record_log WHERE farm = ?1 AND epoch = ?2 AND value IS NULL")?
-            .execute(at)?;
-    }
-    let oldest = oldest.max(row.folded_to);
-    for table in ["generation", "generation_dataset"] {
-        transaction.execute(
-            &format!("DELETE FROM {table} WHERE farm = ?1 AND epoch < ?2"),
-            params![row.name(), signed(oldest)],
+    let oldest = history::oldest(&transaction, farm)?;
+    let mut wanted = (row.staged + 1).saturating_sub(row.retention.generations).min(row.indexed_to);
+    if let Some(age) = row.retention.age {
+        // A generation was live until its successor went live.
+        let successor: Option<i64> = transaction.query_row(
+            "SELECT min(epoch) FROM generation WHERE farm = ?1 AND activation > ?2",
+            params![row.name(), (now - age).as_nanos()],
+            |found| found.get(0),
         )?;
+        wanted = successor.map_or(wanted, |epoch| wanted.min(unsigned(epoch).saturating_sub(1)));
     }
-    transaction
-        .execute("UPDATE farm SET folded_to = ?2 WHERE name = ?1", params![row.name(), signed(oldest)])?;
+    let kept_from = wanted.min(oldest + RETIRE_MOST).max(oldest);
+    if kept_from > oldest {
+        for table in ["generation", "generation_dataset"] {
+            transaction.execute(
+                &format!("DELETE FROM {table} WHERE farm = ?1 AND epoch < ?2"),
+                params![row.name(), signed(kept_from)],
+            )?;
+        }
+        transaction.commit()?;
+    }
+    Ok(kept_from)
+}
+
+/// Deletes log rows that no kept generation shows: those with a later row up to the oldest kept
+/// epoch, and deletions up to it. Only rows that were promoted since the last time are looked at, at
+/// most `most`; gives how many were deleted, and how many looked at.
+fn fold_batch(store: &mut SqliteStore, farm: &Name, most: u64) -> Result<(u64, u64), StoreError> {
+    let oldest = history::oldest(&store.connection, farm)?;
+    if FarmRow::load(&store.connection, farm)?.folded_to >= oldest {
+        return Ok((0, 0));
+    }
+    let transaction = store.write()?;
+    let FarmRow { mut folded_to, mut folding, .. } = FarmRow::load(&transaction, farm)?;
+    let (mut folded, mut looked_at) = (0, 0);
+    while folded_to < oldest && looked_at < most {
+        let epoch = signed(folded_to + 1);
+        let mut rows = transaction.prepare_cached(
+            "SELECT dataset, key, value IS NULL FROM record_log
+             WHERE farm = ?1 AND epoch = ?2 AND (dataset, key) > (?3, ?4)
+             ORDER BY dataset, key LIMIT ?5",
+        )?;
+        let place = params![farm.as_str(), epoch, folding.0, folding.1, signed(most - looked_at)];
+        let found: Vec<(String, Vec<u8>, bool)> = rows
+            .query_map(place, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        looked_at += found.len() as u64;
+        for (dataset, key, is_deletion) in &found {
+            folded += fold_key(&transaction, farm, dataset, key, epoch + i64::from(*is_deletion))?;
+        }
+        match found.into_iter().next_back() {
+            Some((dataset, key, _)) if looked_at == most => folding = (dataset, key),
+            _ => (folded_to, folding) = (folded_to + 1, (String::new(), Vec::new())),
+        }
+    }
+    transaction.execute(
+        "UPDATE farm SET folded_to = ?2, folding_dataset = ?3, folding_key = ?4 WHERE name = ?1",
+        params![farm.as_str(), signed(folded_to), folding.0, folding.1],
+    )?;
     transaction.commit()?;
-    Ok((folded as u64, oldest))
+    Ok((folded, looked_at))
+}
+
+/// Deletes a key's rows of epochs before the given one, from log and index.
+fn fold_key(
+    connection: &Connection,
+    farm: &Name,
+    dataset: &str,
+    key: &[u8],
+    before: i64,
+) -> Result<u64, StoreError> {
+    let place = params![farm.as_str(), dataset, key, before];
+    let folded = connection
+        .prepare_cached(
+            "DELETE FROM record_log WHERE (farm, epoch, dataset, key) IN (
+                SELECT farm, epoch, dataset, key FROM record_index
+                WHERE farm = ?1 AND dataset = ?2 AND key = ?3 AND epoch < ?4)",
+        )?
+        .execute(place)?;
+    connection
+        .prepare_cached(
+            "DELETE FROM record_index WHERE farm = ?1 AND dataset = ?2 AND key = ?3 AND epoch < ?4",
+        )?
+        .execute(place)?;
+    Ok(folded as u64)
 }
