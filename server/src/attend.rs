@@ -1,21 +1,63 @@
 //! What the server does of itself, without being asked: its mark is renewed, each farm has its own
-//! agent, and watchers are told that T has passed.
+//! agent, what was touched is gathered for the next promotion, and watchers are told that T has passed.
 
 use crate::events::Event;
 use crate::farm::Farm;
 use crate::initiator;
 use crate::shared::Shared;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
-/// What the server itself does for a farm: its own agent, and telling that T has passed.
+/// How often is looked for edits by other tools.
+const GATHER_EVERY: Duration = Duration::from_secs(1);
+/// How long after an edit over the API it is gathered.
+const GATHER_AFTER: Duration = Duration::from_millis(50);
+
+/// What the server itself does for a farm: its own agent, gathering, and telling that T has passed.
 pub(crate) async fn attend(shared: Arc<Shared>, farm: Arc<Farm>) {
     let herald = tell_activations(shared.clone(), farm.clone());
+    let gatherer = gather_ahead(shared.clone(), farm.clone());
     if shared.own_agent {
-        tokio::join!(initiator::run(shared, farm), herald);
+        tokio::join!(initiator::run(shared, farm), gatherer, herald);
     } else {
-        herald.await;
+        tokio::join!(gatherer, herald);
+    }
+}
+
+/// Gathers what was touched ahead of the promotion, which then holds the database for a moment only.
+/// Soon after an edit over the API; edits by other tools are found within a second. Batch by batch,
+/// between which whatever else waits for the database has its turn.
+async fn gather_ahead(shared: Arc<Shared>, farm: Arc<Farm>) {
+    let mut stop = shared.stop.clone();
+    let mut watched = farm.watch();
+    loop {
+        let name = farm.name.clone();
+        match shared.writer.run(move |store| store.gather(&name)).await {
+            Ok(Ok(1..)) if !*stop.borrow() => continue,
+            Ok(Err(error)) => {
+                tracing::debug!(farm = %farm.name, %error, "nothing gathered; the promotion will do it");
+            }
+            _ => {}
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(GATHER_EVERY) => {}
+            () = edited(&mut watched) => {}
+        }
+    }
+}
+
+/// Returns a moment after production was edited, or may have been: more edits may follow at once.
+async fn edited(watched: &mut Receiver<Arc<Event>>) {
+    loop {
+        match watched.recv().await {
+            Ok(event) if !matches!(*event, Event::Edited(_)) => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return tokio::time::sleep(GATHER_AFTER).await,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

@@ -218,6 +218,11 @@ pub trait Store: Send + Sized {
         limit: usize,
     ) -> Result<Vec<Version>, StoreError>;
 
+    /// Compares a batch of what was touched with what is staged, ahead of the promotion, in a short
+    /// transaction; gives how many keys, 0 once nothing is left. To be called until then, soon after
+    /// edits by whatever tool; nothing depends on it but how long the promotion holds the database.
+    fn gather(&mut self, farm: &Name) -> Result<u64, StoreError>;
+
     /// What a promotion at `activation` would change in what is staged, at most `limit`. Waits for
     /// nobody.
     fn pending(

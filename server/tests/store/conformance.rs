@@ -24,6 +24,7 @@ pub(crate) fn all<H: Harness>() {
     lists_by_prefix_and_place::<H>();
     promotion_is_what_was_judged::<H>();
     a_blocked_candidate_stays_changed::<H>();
+    what_is_gathered_is_nobody_s_before_it_is_promoted::<H>();
     scheduled_records_count_when_they_should::<H>();
     instants_that_a_new_line_skipped_are_looked_at::<H>();
     a_transition_that_changes_nothing_writes_nothing::<H>();
@@ -208,6 +209,85 @@ fn a_blocked_candidate_stays_changed<H: Harness>() {
     let view = promote(&mut store, &farm);
     assert_eq!(content_at(&mut store, &farm, view.staged.epoch).len(), 2);
     assert_eq!(store.get_at(&farm, 4, &name("d"), b"a").unwrap(), Some(b"2".to_vec()));
+}
+
+/// The effect of a gate's refusal, as core makes it: the epoch rises over the same content.
+fn block<H: Harness>(store: &mut H::Store, farm: &downbeat_core::ids::Name) {
+    let table = store.table(farm).unwrap();
+    let at = table.next_earliest;
+    let done = store.transact(
+        farm,
+        || table.activation,
+        |table, _, facts| {
+            assert!(matches!(facts.verdict(at), Verdict::Promote(_)));
+            let mut next = table.clone();
+            next.staged.epoch += 1;
+            next.active = Some(table.staged);
+            next.activation = at;
+            next.next_earliest = at + Span::from_secs(10);
+            Step { table: next, effect: Effect::PromoteUnchanged, reply: () }
+        },
+    );
+    done.unwrap();
+}
+
+/// Gathered in part, in whole, touched again, and not let through: each time a promotion is exactly what
+/// production is, and until then nobody sees anything of it.
+fn what_is_gathered_is_nobody_s_before_it_is_promoted<H: Harness>() {
+    let (_harness, mut store, farm) = farm_with::<H>(&[put("d", "00017", "old"), put("d", "gone", "x")]);
+    let key = |n: usize| format!("{n:05}").into_bytes();
+    let rows = |value: &'static str| (0..5_000).map(move |n| (key(n), value.as_bytes().to_vec()));
+    let first = content_at(&mut store, &farm, 1);
+    for (round, gathers) in [0, 1, 2, 9].into_iter().enumerate() {
+        let epoch = store.table(&farm).unwrap().epoch();
+        let value = ["a", "b", "c", "d"][round];
+        store.import(&farm, &name("d"), rows(value), Rest::Delete).unwrap();
+        let mut gathered = 0;
+        for _ in 0..gathers {
+            gathered += store.gather(&farm).unwrap();
+        }
+        assert_eq!(gathers == 9, gathered == 5_001, "round {round}: {gathered}");
+        // Touched again, after it was gathered or not: to something else, to what is staged, and away.
+        let again = [put("d", "00001", "again"), delete("d", "00002"), put("d", "new", "1")];
+        store.apply(&farm, &again).unwrap();
+        assert_eq!(store.generations(&farm).unwrap().last().unwrap().generation.epoch, epoch);
+        assert_eq!(store.diff(&farm, 1, epoch, 1).unwrap().is_empty(), epoch == 1);
+        if epoch == 1 {
+            assert_eq!(content_at(&mut store, &farm, 1), first);
+            assert!(store.history(&farm, &name("d"), b"00001", 9).unwrap().is_empty());
+        }
+        let at = store.table(&farm).unwrap().next_earliest;
+        let pending = store.pending(&farm, at, 9_999).unwrap();
+        if round % 2 == 1 {
+            block::<H>(&mut store, &farm);
+            assert_eq!(content_at(&mut store, &farm, epoch + 1), content_at(&mut store, &farm, epoch));
+            assert_eq!(store.pending(&farm, at, 9_999).unwrap(), pending);
+        }
+        let staged = store.table(&farm).unwrap().epoch();
+        let view = promote(&mut store, &farm);
+        let mut expected: Content = rows(value).map(|(k, v)| ((name("d"), k), v)).collect();
+        for edit in again {
+            match edit {
+                Edit::Put { dataset, key, value } => drop(expected.insert((dataset, key), value)),
+                Edit::Delete { dataset, key } => drop(expected.remove(&(dataset, key))),
+                _ => {}
+            }
+        }
+        assert_eq!(content_at(&mut store, &farm, staged + 1), expected, "round {round}");
+        assert_eq!(view.staged.digest, digest_of(&expected));
+        assert_eq!(store.generations(&farm).unwrap().last().unwrap().changes, pending.len() as u64);
+        assert_eq!(store.diff(&farm, staged, staged + 1, 9_999).unwrap(), pending);
+        assert_eq!(store.gather(&farm).unwrap(), 0);
+        store.set_retention(&farm, Retention { generations: 20, age: None }).unwrap();
+        store.maintain(&farm, secs(0)).unwrap();
+    }
+    // And what is taken back again is no change.
+    store.apply(&farm, &[put("d", "00001", "x")]).unwrap();
+    store.gather(&farm).unwrap();
+    store.apply(&farm, &[put("d", "00001", "again")]).unwrap();
+    store.gather(&farm).unwrap();
+    let seen = store.read(&farm, |table, facts| facts.verdict(table.next_earliest)).unwrap();
+    assert_eq!(seen, Verdict::Unchanged);
 }
 
 fn scheduled_records_count_when_they_should<H: Harness>() {

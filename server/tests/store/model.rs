@@ -38,6 +38,10 @@ pub(crate) enum Op {
     Maintain {
         late: i64,
     },
+    /// A batch ahead of a promotion, or as many as there are.
+    Gather {
+        all: bool,
+    },
     Retain(Retention),
     /// To one of the generations that are kept; and maybe what that undid, applied.
     Rollback {
@@ -97,7 +101,8 @@ impl Model {
             Op::Promote { .. } => self.generations.push((self.visible(at), at)),
             Op::Maintain { .. } => self.forget(at),
             Op::Retain(retention) => self.retention = *retention,
-            Op::Rollback { taken_back: true, .. } | Op::Reopen | Op::MarkAllChanged => {}
+            Op::Rollback { taken_back: true, .. } => {}
+            Op::Gather { .. } | Op::Reopen | Op::MarkAllChanged => {}
             Op::Rollback { to, .. } => self.roll_back(self.pick(to), at),
         }
     }
@@ -231,6 +236,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => places().prop_map(|(dataset, key)| Op::RawDelete { dataset, key }),
         5 => prop_oneof![Just(0i64), 0i64..25].prop_map(|late| Op::Promote { late }),
         2 => (0i64..60).prop_map(|late| Op::Maintain { late }),
+        3 => any::<bool>().prop_map(|all| Op::Gather { all }),
         1 => (2u64..5, prop::option::of(1i64..60)).prop_map(|(generations, age)| {
             Op::Retain(Retention { generations, age: age.map(Span::from_secs) })
         }),
@@ -332,6 +338,7 @@ pub(crate) fn check<H: Harness>(initial: &[Edit], kept: u64, history: &[Op]) -> 
                 at = at + Span::from_secs(*late);
                 store.maintain(&farm, at).unwrap();
             }
+            Op::Gather { all } => while store.gather(&farm).unwrap() > 0 && *all {},
             Op::Retain(retention) => store.set_retention(&farm, *retention).unwrap(),
             Op::Rollback { to, taken_back } => {
                 at = table.next_earliest;

@@ -2,16 +2,15 @@
 //! (PROTOCOL §7), and its promotion (steps 228 and 230).
 //!
 //! Only keys that were touched, and those whose scheduled records begin or end to count, are
-//! compared with what is staged. The verdict appends the changes to the log at once, under a
-//! savepoint; a promotion keeps them and anything else rolls them back. So what is promoted is
+//! compared with what is staged (`gather`), most of them before. The verdict gathers what is left,
+//! under a savepoint; a promotion keeps that and anything else rolls it back. So what is promoted is
 //! what was judged, and memory doesn't grow with the change.
 
 use super::*;
-use downbeat_core::content::{DatasetSum, generation_digest, record_digest};
+use downbeat_core::content::{DatasetSum, generation_digest};
 use downbeat_core::ids::Generation;
 use rusqlite::Statement;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 /// The facts of one transaction.
 pub(super) struct Candidate<'c> {
@@ -30,10 +29,9 @@ struct State {
 }
 
 /// What the content would be at an activation.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Judged {
     activation: ServerTime,
-    sums: BTreeMap<Name, DatasetSum>,
     digest: Digest,
     changes: u64,
 }
@@ -57,15 +55,18 @@ impl<'c> Candidate<'c> {
         if let Some(judged) = &self.state.borrow().judged
             && judged.activation == activation
         {
-            return Ok(judged.clone());
+            return Ok(*judged);
         }
         self.forget()?;
         if self.writes {
             self.connection.execute_batch("SAVEPOINT candidate")?;
         }
-        let result = self.compare(activation);
+        let gathered = gather::gather_all(self.connection, &self.farm, activation, self.writes);
+        let result = gathered.and_then(|gathered| {
+            Ok(Judged { activation, digest: gathered.digest()?, changes: gathered.changes })
+        });
         if let Ok(judged) = &result {
-            self.state.borrow_mut().judged = Some(judged.clone());
+            self.state.borrow_mut().judged = Some(*judged);
         } else if self.writes {
             self.connection.execute_batch("ROLLBACK TO candidate; RELEASE candidate")?;
         }
@@ -80,113 +81,73 @@ impl<'c> Candidate<'c> {
         Ok(())
     }
 
-    fn compare(&self, activation: ServerTime) -> Result<Judged, StoreError> {
-        let mut sums = history::sums(self.connection, &self.farm.name, self.farm.staged)?;
-        let mut changes = 0;
-        let mut append = self.connection.prepare_cached(
-            "INSERT INTO record_log (farm, epoch, dataset, key, value) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?;
-        let next = signed(self.farm.staged + 1);
-        compare(self.connection, &self.farm, activation, &mut |dataset, key, old, new| {
-            changes += 1;
-            let sum = sums.entry(dataset.clone()).or_default();
-            if let Some(old) = old {
-                sum.remove(record_digest(dataset, key, old));
-            }
-            if let Some(new) = new {
-                sum.add(record_digest(dataset, key, new));
-            }
-            if self.writes {
-                append.execute(params![self.farm.name(), next, dataset.as_str(), key, new])?;
-            }
-            Ok(true)
-        })?;
-        sums.retain(|_, sum| !sum.is_empty());
-        let digest = generation_digest(&sums)
-            .map_err(|_| StoreError::Inconsistent("datasets of a candidate are out of order"))?;
-        Ok(Judged { activation, sums, digest, changes })
-    }
-
     /// Carries out what was decided, in the transaction that writes the table.
     pub(super) fn carry_out(&self, effect: Effect, table: &SyncTable) -> Result<(), StoreError> {
-        let judged = self.state.borrow().judged.clone();
+        let judged = self.state.borrow().judged;
         match (effect, judged) {
             (Effect::None, _) => self.forget(),
             (Effect::Promote, Some(judged)) if judged.activation == table.activation => {
-                self.connection.execute_batch("RELEASE candidate")?;
-                self.stage(&judged, table)?;
-                self.deleted_as_seen()
+                self.stage(&judged, table)
             }
             // Nothing differs: what was compared needs no comparing again.
             (Effect::PromoteUnchanged, Some(judged))
                 if judged.changes == 0 && judged.activation == table.activation =>
             {
-                self.connection.execute_batch("RELEASE candidate")?;
-                self.stage(&judged, table)?;
-                self.deleted_as_seen()
+                self.stage(&judged, table)
             }
             // Something differs and was not let through: it stays changed, for the next candidate.
             (Effect::PromoteUnchanged, _) => {
                 self.forget()?;
+                gather::scatter(self.connection, &self.farm)?;
                 let sums = history::sums(self.connection, &self.farm.name, self.farm.staged)?;
-                let digest = generation_digest(&sums)
-                    .map_err(|_| StoreError::Inconsistent("datasets of a generation are out of order"))?;
-                self.stage(&Judged { activation: self.farm.as_of, sums, digest, changes: 0 }, table)
+                let digest = digest_of_sums(&sums)?;
+                self.publish(&Judged { activation: self.farm.as_of, digest, changes: 0 }, table)
             }
             (Effect::Promote, _) => Err(StoreError::Inconsistent("a promotion without a verdict on it")),
         }
     }
 
-    /// The candidate becomes the staged generation.
+    /// The candidate becomes the first generation.
     pub(super) fn stage_first(&self, activation: ServerTime, table: &SyncTable) -> Result<(), StoreError> {
         let judged = self.judge(activation)?;
-        self.connection.execute_batch("RELEASE candidate")?;
-        self.stage(&judged, table)?;
-        self.deleted_as_seen()
+        self.stage(&judged, table)
     }
 
+    /// What was judged becomes the staged generation. The database is held since before the verdict, so
+    /// every key in `changed` was seen by it.
     fn stage(&self, judged: &Judged, table: &SyncTable) -> Result<(), StoreError> {
+        self.connection.execute_batch("RELEASE candidate")?;
+        self.publish(judged, table)?;
+        self.connection
+            .prepare_cached(
+                "DELETE FROM dataset WHERE farm = ?1
+                    AND NOT EXISTS (SELECT 1 FROM production p WHERE p.farm = ?1 AND p.dataset = dataset.name)
+                    AND NOT EXISTS (SELECT 1 FROM scheduled s WHERE s.farm = ?1 AND s.dataset = dataset.name)",
+            )?
+            .execute([self.farm.name()])?;
+        Ok(())
+    }
+
+    /// From here on the next generation is one: its changes and its sums stand already.
+    fn publish(&self, judged: &Judged, table: &SyncTable) -> Result<(), StoreError> {
         let epoch = self.farm.staged + 1;
         if table.staged != (Generation { epoch, digest: judged.digest }) {
             return Err(StoreError::Inconsistent("the table names another generation than the one judged"));
         }
-        self.connection.execute(
-            "INSERT INTO generation (farm, epoch, digest, as_of, changes, activation)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
+        self.connection
+            .prepare_cached(
+                "INSERT INTO generation (farm, epoch, digest, as_of, changes, activation)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
                 self.farm.name(),
                 signed(epoch),
                 judged.digest.0,
                 judged.activation.as_nanos(),
                 signed(judged.changes),
                 table.activation.as_nanos()
-            ],
-        )?;
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO generation_dataset (farm, epoch, dataset, sum, count) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?;
-        for (dataset, sum) in &judged.sums {
-            insert.execute(params![
-                self.farm.name(),
-                signed(epoch),
-                dataset.as_str(),
-                sum.sum,
-                signed(sum.count)
             ])?;
-        }
-        Ok(())
-    }
-
-    /// The database is held since before the verdict, so every key in `changed` was seen by it.
-    fn deleted_as_seen(&self) -> Result<(), StoreError> {
-        self.connection.execute("DELETE FROM changed WHERE farm = ?1", [self.farm.name()])?;
-        self.connection.execute(
-            "DELETE FROM dataset WHERE farm = ?1
-                AND NOT EXISTS (SELECT 1 FROM production p WHERE p.farm = ?1 AND p.dataset = dataset.name)
-                AND NOT EXISTS (SELECT 1 FROM scheduled s WHERE s.farm = ?1 AND s.dataset = dataset.name)",
-            [self.farm.name()],
-        )?;
-        Ok(())
+        gather::promoted(self.connection, &self.farm)
     }
 
     fn due(&self, at_or_after: ServerTime) -> Result<Option<ServerTime>, StoreError> {
@@ -224,6 +185,13 @@ impl Facts for Candidate<'_> {
     }
 }
 
+/// The digest of a generation with these sums.
+pub(super) fn digest_of_sums<'s>(
+    sums: impl IntoIterator<Item = (&'s Name, &'s DatasetSum)>,
+) -> Result<Digest, StoreError> {
+    generation_digest(sums).map_err(|_| StoreError::Inconsistent("datasets of a generation are out of order"))
+}
+
 /// What differs between what is staged and production as of an activation.
 pub(super) fn pending(
     connection: &Connection,
@@ -251,9 +219,8 @@ pub(super) fn pending(
 /// Is told of a key that differs: dataset, key, staged value, new value; whether to go on.
 type OnChange<'f> = &'f mut dyn FnMut(&Name, &[u8], Option<&[u8]>, Option<&[u8]>) -> Result<bool, StoreError>;
 
-/// Compares the keys that may differ, ascending by dataset and key. A scheduled record's instants
-/// count where they lie between the staged generation's `as_of` and the activation, on either side
-/// (a new timeline may begin before the old one's instants).
+/// Compares the keys that may differ, ascending by dataset and key: those that are gathered, those
+/// touched since, and those whose scheduled records begin or end to count between the two instants.
 fn compare(
     connection: &Connection,
     farm: &FarmRow,
@@ -262,16 +229,18 @@ fn compare(
 ) -> Result<(), StoreError> {
     let mut keys = connection.prepare_cached(
         "SELECT dataset, key FROM changed WHERE farm = ?1
+         UNION SELECT dataset, key FROM record_log WHERE farm = ?1 AND epoch = ?4
          UNION SELECT dataset, CAST(key AS BLOB) FROM scheduled
             WHERE farm = ?1 AND effective_at > ?2 AND effective_at <= ?3
          UNION SELECT dataset, CAST(key AS BLOB) FROM scheduled
             WHERE farm = ?1 AND expires_at IS NOT NULL AND expires_at > ?2 AND expires_at <= ?3
          ORDER BY 1, 2",
     )?;
-    let (low, high) = (farm.as_of.min(activation), farm.as_of.max(activation));
+    let (low, high) = farm.instants_until(activation);
     let log = Log::new(connection, farm)?;
     let mut visible = Visible::new(connection, farm, activation)?;
-    let mut rows = keys.query(params![farm.name(), low.as_nanos(), high.as_nanos()])?;
+    let place = params![farm.name(), low.as_nanos(), high.as_nanos(), signed(farm.staged + 1)];
+    let mut rows = keys.query(place)?;
     while let Some(row) = rows.next()? {
         let dataset = name_of(row.get(0)?)?;
         let key: Vec<u8> = row.get(1)?;

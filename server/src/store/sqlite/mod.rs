@@ -3,6 +3,7 @@
 //! Here are the connection and the small helpers that all parts use; the parts are
 //! - `schema`: versions and migrations,
 //! - `table`: the synchronization table, the clock, and the transaction of a transition,
+//! - `gather`: what was touched compared with what is staged, most of it ahead of a promotion,
 //! - `candidate`: what the next generation would be, and its promotion,
 //! - `production`: edits,
 //! - `history`: reading generations,
@@ -14,6 +15,7 @@
 //! rolled back when the file is opened next.
 
 mod candidate;
+mod gather;
 mod history;
 mod production;
 mod rollback;
@@ -94,13 +96,15 @@ struct FarmRow {
     staged: Epoch,
     /// The instant at which the scheduled records of k were looked at.
     as_of: ServerTime,
+    /// What is gathered of the next generation: as of when, and how many changes.
+    gathered: Option<(ServerTime, u64)>,
 }
 
 impl FarmRow {
     fn load(connection: &Connection, farm: &Name) -> Result<FarmRow, StoreError> {
         let mut statement = connection.prepare_cached(
             "SELECT f.generations_kept, f.indexed_to, f.folded_to, g.epoch, g.as_of, f.kept_for,
-                f.folding_dataset, f.folding_key
+                f.folding_dataset, f.folding_key, f.gathered_as_of, f.gathered_changes
              FROM farm f LEFT JOIN generation g ON g.farm = f.name
              WHERE f.name = ?1 ORDER BY g.epoch DESC LIMIT 1",
         )?;
@@ -116,6 +120,10 @@ impl FarmRow {
                 folding: (row.get(6)?, row.get(7)?),
                 staged: unsigned(row.get::<_, Option<i64>>(3)?.unwrap_or(0)),
                 as_of: ServerTime::from_nanos(row.get::<_, Option<i64>>(4)?.unwrap_or(i64::MIN)),
+                gathered: row
+                    .get::<_, Option<i64>>(8)?
+                    .map(ServerTime::from_nanos)
+                    .zip(row.get::<_, Option<i64>>(9)?.map(unsigned)),
             })
         });
         row.optional()?.ok_or_else(|| StoreError::NoFarm(farm.clone()))
@@ -123,6 +131,14 @@ impl FarmRow {
 
     fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The instants between which scheduled records may begin or end to count for an activation and did
+    /// not for what is gathered (or staged, where nothing is). A new timeline may begin before the old
+    /// one's instants, so the activation may be the first of the two.
+    fn instants_until(&self, activation: ServerTime) -> (ServerTime, ServerTime) {
+        let from = self.gathered.map_or(self.as_of, |(as_of, _)| as_of);
+        (from.min(activation), from.max(activation))
     }
 }
 
@@ -363,6 +379,9 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Version>, StoreError> {
         let snapshot = self.snapshot_of_all()?;
         history::versions(&snapshot, farm, dataset, key, limit)
+    }
+    fn gather(&mut self, farm: &Name) -> Result<u64, StoreError> {
+        gather::gather_batch(self, farm)
     }
     fn rollback(
         &mut self,

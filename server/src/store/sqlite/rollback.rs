@@ -68,7 +68,7 @@ fn set(dataset: &Name, key: &[u8], value: Option<Vec<u8>>) -> Edit {
 }
 
 /// Puts the keys that may differ into a temporary table, since what is written below changes where they
-/// are found: those promoted after the epoch, those touched since, and those whose scheduled records
+/// are found: those promoted after the epoch or gathered, those touched since, and those whose scheduled records
 /// begin or end to count between what is staged and the activation.
 fn gather(
     connection: &Connection,
@@ -81,7 +81,8 @@ fn gather(
             dataset TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (dataset, key)) WITHOUT ROWID;
          DELETE FROM touched",
     )?;
-    let (low, high) = (farm.as_of.min(activation), farm.as_of.max(activation));
+    let (low, high) = farm.instants_until(activation);
+    let (low, high) = (low.min(farm.as_of), high.max(farm.as_of));
     connection.execute(
         "INSERT INTO touched
          SELECT dataset, key FROM record_log WHERE farm = ?1 AND epoch > ?2

@@ -7,8 +7,12 @@ use rusqlite::{Connection, TransactionBehavior};
 /// "dwnb": what `PRAGMA application_id` says of our files.
 const APPLICATION: i64 = 0x6477_6e62;
 
+/// Pages of the journal after which a commit also writes them back into the database: SQLite's default.
+pub(super) const CHECKPOINT_PAGES: i64 = 1_000;
+
 /// The step from version n to n + 1 stands at place n.
-const STEPS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// Sets a connection up and brings the schema to the newest version.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {

@@ -125,9 +125,23 @@ pub(super) fn read<R>(
     Ok(seen)
 }
 
-/// Steps 222 to 232 as one transaction. The clock is read after the database is held, so no other
-/// transition lies between the reading and the write (PROTOCOL §3).
+/// Steps 222 to 232 as one transaction; what it made the journal grow by is written back by a later one,
+/// that nobody waits for.
 pub(super) fn transact<R>(
+    store: &mut SqliteStore,
+    farm: &Name,
+    clock: impl FnOnce() -> ServerTime,
+    decide: impl FnOnce(&SyncTable, ServerTime, &StoreFacts<'_>) -> Step<R>,
+) -> Result<R, StoreError> {
+    store.connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    let done = transact_now(store, farm, clock, decide);
+    store.connection.pragma_update(None, "wal_autocheckpoint", schema::CHECKPOINT_PAGES)?;
+    done
+}
+
+/// The clock is read after the database is held, so no other
+/// transition lies between the reading and the write (PROTOCOL §3).
+fn transact_now<R>(
     store: &mut SqliteStore,
     farm: &Name,
     clock: impl FnOnce() -> ServerTime,

@@ -1,0 +1,230 @@
+//! Gathering: what was touched is compared with what is staged, and what differs is written down as the
+//! changes of the next generation (FORMATS "history"). Most of it is done ahead of the promotion, a batch
+//! in a transaction; the promotion gathers what is left, and then has nothing to write but numbers.
+//!
+//! What is gathered is as of an instant, since scheduled records count from one on. For another instant
+//! the keys whose scheduled records begin or end to count between the two are compared again.
+
+use super::candidate::{Visible, digest_of_sums};
+use super::*;
+use downbeat_core::content::{DatasetSum, record_digest};
+use std::collections::BTreeMap;
+
+/// Keys that are compared in one transaction ahead of a promotion, so that no transition waits long.
+const BATCH: u64 = 2_000;
+
+/// The next generation, as far as it is gathered.
+#[derive(Clone, Debug)]
+pub(super) struct Gathered {
+    pub(super) as_of: ServerTime,
+    pub(super) sums: BTreeMap<Name, DatasetSum>,
+    /// Records in which it differs from what is staged.
+    pub(super) changes: u64,
+}
+
+impl Gathered {
+    /// What is gathered so far: of a farm of which nothing is, the staged generation itself.
+    fn load(connection: &Connection, farm: &FarmRow) -> Result<Gathered, StoreError> {
+        let epoch = if farm.gathered.is_some() { farm.staged + 1 } else { farm.staged };
+        let sums = history::sums(connection, &farm.name, epoch)?;
+        let (as_of, changes) = farm.gathered.unwrap_or((farm.as_of, 0));
+        Ok(Gathered { as_of, sums, changes })
+    }
+
+    fn save(&self, connection: &Connection, farm: &FarmRow) -> Result<(), StoreError> {
+        let epoch = signed(farm.staged + 1);
+        connection
+            .prepare_cached("DELETE FROM generation_dataset WHERE farm = ?1 AND epoch = ?2")?
+            .execute(params![farm.name(), epoch])?;
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO generation_dataset (farm, epoch, dataset, sum, count) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for (dataset, sum) in self.sums.iter().filter(|(_, sum)| !sum.is_empty()) {
+            insert.execute(params![farm.name(), epoch, dataset.as_str(), sum.sum, signed(sum.count)])?;
+        }
+        connection
+            .prepare_cached("UPDATE farm SET gathered_as_of = ?2, gathered_changes = ?3 WHERE name = ?1")?
+            .execute(params![farm.name(), self.as_of.as_nanos(), signed(self.changes)])?;
+        Ok(())
+    }
+
+    pub(super) fn digest(&self) -> Result<Digest, StoreError> {
+        digest_of_sums(self.sums.iter().filter(|(_, sum)| !sum.is_empty()))
+    }
+}
+
+/// Compares keys one by one, and keeps up what is gathered.
+struct Gatherer<'c> {
+    connection: &'c Connection,
+    farm: &'c FarmRow,
+    log: Log<'c>,
+    visible: Visible<'c>,
+    gathered: Gathered,
+    /// Whether the log is written; otherwise only the sums are made, for a look.
+    writes: bool,
+}
+
+impl<'c> Gatherer<'c> {
+    fn new(
+        connection: &'c Connection,
+        farm: &'c FarmRow,
+        as_of: ServerTime,
+        writes: bool,
+    ) -> Result<Gatherer<'c>, StoreError> {
+        let (log, visible) = (Log::new(connection, farm)?, Visible::new(connection, farm, as_of)?);
+        let gathered = Gathered { as_of, ..Gathered::load(connection, farm)? };
+        Ok(Gatherer { connection, farm, log, visible, gathered, writes })
+    }
+
+    /// Compares one key, which must not have been compared since it was touched.
+    fn look_at(&mut self, dataset: &Name, key: &[u8]) -> Result<(), StoreError> {
+        let new = self.visible.value(dataset, key)?;
+        let staged = self.log.value_at(self.farm.staged, dataset, key)?;
+        let gathered = self.gathered_value(dataset, key)?;
+        let old = gathered.as_ref().unwrap_or(&staged);
+        if *old == new {
+            return Ok(());
+        }
+        let sum = self.gathered.sums.entry(dataset.clone()).or_default();
+        if let Some(old) = old {
+            sum.remove(record_digest(dataset, key, old));
+        }
+        if let Some(new) = &new {
+            sum.add(record_digest(dataset, key, new));
+        }
+        self.gathered.changes -= u64::from(gathered.is_some());
+        self.gathered.changes += u64::from(new != staged);
+        if self.writes {
+            self.write(dataset, key, new.as_deref(), new != staged)?;
+        }
+        Ok(())
+    }
+
+    /// The change that is gathered of a key, if there is one.
+    fn gathered_value(&self, dataset: &Name, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, StoreError> {
+        if self.farm.gathered.is_none_or(|(_, changes)| changes == 0) {
+            return Ok(None);
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT value FROM record_log WHERE farm = ?1 AND epoch = ?2 AND dataset = ?3 AND key = ?4",
+        )?;
+        let place = params![self.farm.name(), signed(self.farm.staged + 1), dataset.as_str(), key];
+        Ok(statement.query_row(place, |row| row.get(0)).optional()?)
+    }
+
+    fn write(&self, dataset: &Name, key: &[u8], new: Option<&[u8]>, differs: bool) -> Result<(), StoreError> {
+        let epoch = signed(self.farm.staged + 1);
+        if differs {
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO record_log (farm, epoch, dataset, key, value) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT DO UPDATE SET value = excluded.value",
+                )?
+                .execute(params![self.farm.name(), epoch, dataset.as_str(), key, new])?;
+        } else {
+            self.connection
+                .prepare_cached(
+                    "DELETE FROM record_log
+                     WHERE farm = ?1 AND epoch = ?2 AND dataset = ?3 AND key = ?4",
+                )?
+                .execute(params![self.farm.name(), epoch, dataset.as_str(), key])?;
+        }
+        Ok(())
+    }
+}
+
+/// Gathers all that is left, as of an activation. Where the transaction may write, what was gathered
+/// stands in it; the caller decides whether that stays.
+pub(super) fn gather_all(
+    connection: &Connection,
+    farm: &FarmRow,
+    activation: ServerTime,
+    writes: bool,
+) -> Result<Gathered, StoreError> {
+    let mut gatherer = Gatherer::new(connection, farm, activation, writes)?;
+    let mut keys = connection.prepare_cached(
+        "SELECT dataset, key FROM changed WHERE farm = ?1
+         UNION SELECT dataset, CAST(key AS BLOB) FROM scheduled
+            WHERE farm = ?1 AND effective_at > ?2 AND effective_at <= ?3
+         UNION SELECT dataset, CAST(key AS BLOB) FROM scheduled
+            WHERE farm = ?1 AND expires_at IS NOT NULL AND expires_at > ?2 AND expires_at <= ?3
+         ORDER BY 1, 2",
+    )?;
+    let (low, high) = farm.instants_until(activation);
+    let mut rows = keys.query(params![farm.name(), low.as_nanos(), high.as_nanos()])?;
+    while let Some(row) = rows.next()? {
+        gatherer
+            .look_at(&name_of(row.get(0)?)?, row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+    }
+    let gathered = gatherer.gathered;
+    if writes {
+        connection.prepare_cached("DELETE FROM changed WHERE farm = ?1")?.execute([farm.name()])?;
+        gathered.save(connection, farm)?;
+    }
+    Ok(gathered)
+}
+
+/// Gathers one batch of what was touched, in a transaction of its own. Gives how many keys were compared;
+/// 0 once nothing is left.
+pub(super) fn gather_batch(store: &mut SqliteStore, farm: &Name) -> Result<u64, StoreError> {
+    // A look that holds up nobody: most of the time nothing was touched.
+    let touched: bool = store
+        .connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM changed WHERE farm = ?1)")?
+        .query_row([farm.as_str()], |row| row.get(0))?;
+    if !touched {
+        return Ok(0);
+    }
+    let transaction = store.write()?;
+    let row = FarmRow::load(&transaction, farm)?;
+    let looked_at = gather_some(&transaction, &row)?;
+    transaction.commit()?;
+    Ok(looked_at)
+}
+
+fn gather_some(connection: &Connection, farm: &FarmRow) -> Result<u64, StoreError> {
+    let as_of = farm.gathered.map_or(farm.as_of, |(as_of, _)| as_of);
+    let mut gatherer = Gatherer::new(connection, farm, as_of, true)?;
+    let keys: Vec<(String, Vec<u8>)> = connection
+        .prepare_cached("SELECT dataset, key FROM changed WHERE farm = ?1 ORDER BY dataset, key LIMIT ?2")?
+        .query_map(params![farm.name(), signed(BATCH)], |found| Ok((found.get(0)?, found.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (dataset, key) in &keys {
+        gatherer.look_at(&name_of(dataset.clone())?, key)?;
+    }
+    if let Some((dataset, key)) = keys.last() {
+        connection
+            .prepare_cached("DELETE FROM changed WHERE farm = ?1 AND (dataset, key) <= (?2, ?3)")?
+            .execute(params![farm.name(), dataset, key])?;
+        gatherer.gathered.save(connection, farm)?;
+    }
+    Ok(keys.len() as u64)
+}
+
+/// What is gathered is a generation's now; its row was written.
+pub(super) fn promoted(connection: &Connection, farm: &FarmRow) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE farm SET gathered_as_of = NULL, gathered_changes = 0 WHERE name = ?1")?
+        .execute([farm.name()])?;
+    Ok(())
+}
+
+/// What is gathered was not let through: its keys count as touched, for the next candidate, and the next
+/// generation has the sums of the staged one.
+pub(super) fn scatter(connection: &Connection, farm: &FarmRow) -> Result<(), StoreError> {
+    let next = params![farm.name(), signed(farm.staged + 1)];
+    connection.execute(
+        "INSERT INTO changed SELECT farm, dataset, key FROM record_log l WHERE farm = ?1 AND epoch = ?2
+            AND NOT EXISTS (SELECT 1 FROM changed c
+                WHERE c.farm = l.farm AND c.dataset = l.dataset AND c.key = l.key)",
+        next,
+    )?;
+    connection.execute("DELETE FROM record_log WHERE farm = ?1 AND epoch = ?2", next)?;
+    connection.execute("DELETE FROM generation_dataset WHERE farm = ?1 AND epoch = ?2", next)?;
+    connection.execute(
+        "INSERT INTO generation_dataset (farm, epoch, dataset, sum, count)
+         SELECT farm, ?2, dataset, sum, count FROM generation_dataset WHERE farm = ?1 AND epoch = ?2 - 1",
+        next,
+    )?;
+    Ok(())
+}
