@@ -38,6 +38,10 @@ pub(crate) struct Shared {
     /// Frames of all connections that were none.
     pub(crate) frames_dropped: AtomicU64,
     pub(crate) farms: RwLock<BTreeMap<Name, Arc<Farm>>>,
+    /// The database, for connections of their own: long jobs have one.
+    pub(crate) database: PathBuf,
+    /// Whose turn it is to take in a large body: one after the other.
+    pub(crate) bulk: tokio::sync::Mutex<()>,
     /// The folder of what rollbacks undid.
     pub(crate) undo: PathBuf,
     /// Turns true when the server is to end.

@@ -235,6 +235,8 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         own_agent: config.own_agent,
         frames_dropped: Default::default(),
         farms: RwLock::new(farms),
+        database: config.database.clone(),
+        bulk: Default::default(),
         undo: config.database.parent().unwrap_or(Path::new("")).join("undo"),
         stop,
     };

@@ -1,23 +1,27 @@
-//! Many records at once: a CSV, or a batch of edits as JSON lines. One transaction; nothing is changed
-//! unless all of it is good, or `partial` was asked for.
+//! Many records at once: a CSV or JSON lines, or a batch of edits. One transaction; nothing is changed
+//! unless all of it is good, or `partial` was asked for. What comes is put aside in a file first, so that
+//! neither memory nor the time that the database is held depends on how it comes.
 
 use super::edit_lines::Line;
+use super::export::Format;
 use super::failure::Failure;
-use super::import_rows::{Asked, RowError, Rows};
+use super::import_rows::{Asked, RowError, Rows, json_rows};
+use super::lines::Lines;
 use super::text::name;
-use super::{Caller, query, records, whole};
+use super::{Caller, query, records, spool};
 use crate::access::Role;
-use crate::shared::Shared;
-use crate::store::{Applied, Edit, Rest, SqliteStore, Store, StoreError};
+use crate::shared::{Prospect, Refused, Shared};
+use crate::store::{Applied, Edit, Incoming, SqliteStore, Store, StoreError};
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{StatusCode, Uri};
 use downbeat_core::ids::Name;
 use downbeat_core::time::ServerTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
 /// Errors that are told in full; the others are counted.
@@ -39,6 +43,8 @@ struct ImportQuery {
     partial: bool,
     #[serde(default)]
     replace: bool,
+    #[serde(default)]
+    format: Format,
 }
 
 impl ImportQuery {
@@ -53,48 +59,42 @@ impl ImportQuery {
     }
 }
 
-/// What to read of a CSV, once the query was looked at.
+/// What to read of a file, once the query was looked at.
 struct Plan {
-    csv: Bytes,
+    format: Format,
     dataset: Option<Name>,
     dataset_column: String,
     key_column: String,
     value_columns: Vec<String>,
+    partial: bool,
 }
 
 impl Plan {
-    fn rows(&self) -> Result<Rows<'_>, Failure> {
-        Rows::new(
-            &self.csv,
-            &Asked {
-                dataset: self.dataset.as_ref(),
-                dataset_column: &self.dataset_column,
-                key_column: &self.key_column,
-                value_columns: &self.value_columns,
-            },
-        )
-    }
-
-    /// Rows that are no records: the first of them, and how many.
-    fn check(&self) -> Result<Refusals, Failure> {
-        let mut refusals = Refusals::default();
-        self.rows()?.filter_map(Result::err).for_each(|error| refusals.add(error));
-        Ok(refusals)
-    }
-
-    fn write(&self, store: &mut SqliteStore, farm: &Name, rest: Rest) -> Result<Applied, StoreError> {
-        // The columns were found when the rows were checked.
-        let rows = self.rows().map_err(|_| StoreError::Inconsistent("a CSV lost its columns"))?;
-        let good = rows.filter_map(Result::ok);
-        match &self.dataset {
-            Some(dataset) => store.import(farm, dataset, good.map(|row| (row.key, row.value)), rest),
-            None => {
-                let edits: Vec<_> = good
-                    .map(|row| Edit::Put { dataset: row.dataset, key: row.key, value: row.value })
-                    .collect();
-                store.apply(farm, &edits)
-            }
+    fn rows<'f>(
+        &self,
+        file: &'f File,
+    ) -> Result<Box<dyn Iterator<Item = Result<Incoming, RowError>> + 'f>, Failure> {
+        if self.format == Format::Jsonl {
+            return Ok(Box::new(json_rows(file, self.dataset.clone())));
         }
+        let asked = Asked {
+            dataset: self.dataset.as_ref(),
+            dataset_column: &self.dataset_column,
+            key_column: &self.key_column,
+            value_columns: &self.value_columns,
+        };
+        Ok(Box::new(Rows::new(file, &asked)?))
+    }
+
+    /// Puts the rows aside on a connection of their own, unless some are refused.
+    fn load(&self, shared: &Shared, file: &File) -> Result<(SqliteStore, Refusals), Failure> {
+        let (mut store, mut refusals) = (SqliteStore::open(&shared.database)?, Refusals::default());
+        let rows = self.rows(file)?.filter_map(|row| row.map_err(|error| refusals.add(error)).ok());
+        store.load(rows.map(Ok))?;
+        if refusals.count > 0 && !self.partial {
+            return Err(refusals.failure("rows"));
+        }
+        Ok((store, refusals))
     }
 }
 
@@ -110,6 +110,11 @@ impl Refusals {
         if self.told.len() < ERRORS_TOLD {
             self.told.push(error);
         }
+    }
+
+    /// A row whose key another one had before it.
+    fn add_twice(&mut self, line: u64) {
+        self.add(RowError { line, error: "its key came before; give each key once".to_owned() });
     }
 
     fn json(&self) -> Value {
@@ -128,38 +133,61 @@ impl Refusals {
     }
 }
 
-/// `POST …/import?dataset=&dataset_column=&key_column=&value_columns=&partial=&replace=`, a CSV.
+/// `POST …/import?dataset=&dataset_column=&key_column=&value_columns=&format=&partial=&replace=`, a CSV or
+/// JSON lines.
 pub(super) async fn import(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     uri: Uri,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Failure> {
     let farm = caller.farm(&shared, Role::Operator)?;
     let query: ImportQuery = query(&uri)?;
     if query.replace && (query.dataset.is_none() || query.partial) {
         return Err(Failure::bad(
-            "replace deletes what the CSV doesn't name, so it takes one dataset and no refused rows",
+            "replace deletes what the file doesn't name, so it takes one dataset and no refused rows",
             "name the dataset (dataset=), and leave partial out",
         ));
     }
-    let plan = Arc::new(Plan {
-        csv: whole(body)?,
-        dataset: query.dataset.as_deref().map(|text| name("dataset", text)).transpose()?,
+    let dataset = query.dataset.as_deref().map(|text| name("dataset", text)).transpose()?;
+    let plan = Plan {
+        format: query.format,
+        dataset: dataset.clone(),
         dataset_column: query.dataset_column,
         key_column: query.key_column,
         value_columns: query.value_columns.split(',').map(|column| column.trim().to_owned()).collect(),
+        partial: query.partial,
+    };
+    let file = spool::take(&shared, body).await?;
+    let _turn = shared.bulk.lock().await;
+    let (replace, partial) = (dataset.clone().filter(|_| query.replace), plan.partial);
+    let all = shared.clone();
+    let loaded = tokio::task::spawn_blocking(move || plan.load(&all, &file)).await;
+    let (mut bulk, mut refusals) =
+        loaded.map_err(|_| Failure::bad("the import was ended", "send it again"))??;
+    let (time, farm_name) = (shared.time.clone(), farm.name.clone());
+    type Done = (Applied, Option<Prospect>, u64, Refusals);
+    // In the writer's turn, on the connection that has the rows.
+    let done = shared.writer.run(move |store| -> Result<Done, StoreError> {
+        let mut twice = |line| {
+            refusals.add_twice(line);
+            if partial { Ok(()) } else { Err(StoreError::DuplicateKey { number: line }) }
+        };
+        let applied = bulk.import_loaded(&farm_name, replace.as_ref(), &mut twice)?;
+        let scheduled = dataset.map_or(Ok(0), |dataset| bulk.count_scheduled(&farm_name, &dataset))?;
+        Ok((applied, Shared::prospect(store, &time, &farm_name).ok(), scheduled, refusals))
     });
-    let checked = plan.clone();
-    let refusals = tokio::task::spawn_blocking(move || checked.check())
-        .await
-        .map_err(|_| Failure::bad("the import was ended", "send it again"))??;
-    if refusals.count > 0 && !query.partial {
-        return Err(refusals.failure("rows"));
-    }
-    let rest = if query.replace { Rest::Delete } else { Rest::Keep };
-    let farm_name = farm.name.clone();
-    let mut body = records::write(&shared, &farm, move |store| plan.write(store, &farm_name, rest)).await?;
+    let (applied, prospect, scheduled, refusals) = match done.await? {
+        Err(StoreError::DuplicateKey { number }) => {
+            let mut refusals = Refusals::default();
+            refusals.add_twice(number);
+            return Err(refusals.failure("rows"));
+        }
+        done => done?,
+    };
+    let mut body = records::told(&farm, applied, prospect);
+    body.insert("changed".into(), (applied.written - applied.added).into());
+    body.insert("scheduled".into(), scheduled.into());
     body.insert("refused".into(), refusals.count.into());
     body.insert("errors".into(), refusals.json());
     Ok(Json(body.into()))
@@ -169,30 +197,40 @@ pub(super) async fn import(
 pub(super) async fn apply(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Json<Value>, Failure> {
     let farm = caller.farm(&shared, Role::Operator)?;
-    let body = whole(body)?;
+    let file = spool::take(&shared, body).await?;
     let now = shared.time.reading().time;
-    let parsed = tokio::task::spawn_blocking(move || parse(&body, now));
-    let (edits, refusals) = parsed.await.map_err(|_| Failure::bad("the batch was ended", "send it again"))?;
+    // All of it is looked at before anything is written, and then read again.
+    let checked = tokio::task::spawn_blocking(move || {
+        let mut refusals = Refusals::default();
+        edits(&file, now).filter_map(Result::err).for_each(|error| refusals.add(error));
+        (&file).seek(SeekFrom::Start(0)).map(|_| (file, refusals))
+    });
+    let checked = checked.await.map_err(std::io::Error::other).flatten();
+    let (file, refusals) =
+        checked.map_err(|error| Failure::bad(format!("the batch was ended ({error})"), "send it again"))?;
     if refusals.count > 0 {
         return Err(refusals.failure("edits"));
     }
-    records::edit(&shared, &farm, edits).await
+    let (time, name) = (shared.time.clone(), farm.name.clone());
+    let done = shared.writer.run(move |store| -> Result<(Applied, Option<Prospect>), Refused> {
+        let broken = |error: RowError| StoreError::Io(format!("line {}: {}", error.line, error.error));
+        let applied = store.apply_all(&name, edits(&file, now).map(|edit| edit.map_err(broken)))?;
+        Ok((applied, Shared::prospect(store, &time, &name).ok()))
+    });
+    let (applied, prospect) = done.await??;
+    Ok(Json(records::told(&farm, applied, prospect).into()))
 }
 
-fn parse(body: &[u8], now: ServerTime) -> (Vec<Edit>, Refusals) {
-    let (mut edits, mut refusals) = (Vec::new(), Refusals::default());
-    for (line, text) in (1..).zip(body.split(|byte| *byte == b'\n')) {
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        let parsed = serde_json::from_slice::<Line>(text).map_err(|error| error.to_string());
-        match parsed.and_then(|line| line.into_edit(now).map_err(|failure| failure.message().to_owned())) {
-            Ok(edit) => edits.push(edit),
-            Err(error) => refusals.add(RowError { line, error }),
-        }
-    }
-    (edits, refusals)
+/// The edits of a file, and why a line is none.
+fn edits(file: &File, now: ServerTime) -> impl Iterator<Item = Result<Edit, RowError>> {
+    Lines::new(file).map(move |(line, text)| {
+        let parsed = text.and_then(|text| {
+            let parsed = serde_json::from_slice::<Line>(&text).map_err(|error| error.to_string())?;
+            parsed.into_edit(now).map_err(|failure| failure.message().to_owned())
+        });
+        parsed.map_err(|error| RowError { line, error })
+    })
 }

@@ -2,12 +2,14 @@
 //! together, and who asks is found out. Each group of routes has a file.
 
 mod edit_lines;
+mod export;
 mod failure;
 mod farms;
 mod history;
 mod import;
 mod import_rows;
 mod instant;
+mod lines;
 mod operate;
 mod records;
 mod scheduled;
@@ -36,8 +38,6 @@ use tokio::net::TcpListener;
 
 /// Bytes in the longest body of most requests: a value, with room to say that it is too long.
 const BODY_MAX: usize = 1 << 20;
-/// Bytes in the longest import or batch.
-const IMPORT_MAX: usize = 256 << 20;
 
 /// Answers requests until the server ends.
 pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
@@ -58,8 +58,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/records/{dataset}/", get(records::get).put(records::put).delete(records::delete))
         .route("/records/{dataset}/{key}", get(records::get).put(records::put).delete(records::delete))
         .route("/datasets", get(records::datasets))
-        .route("/import", post(import::import).layer(DefaultBodyLimit::max(IMPORT_MAX)))
-        .route("/apply", post(import::apply).layer(DefaultBodyLimit::max(IMPORT_MAX)))
+        .route("/import", post(import::import))
+        .route("/export", get(export::export))
+        .route("/apply", post(import::apply))
         .route("/scheduled", get(scheduled::list).post(scheduled::add).delete(scheduled::remove))
         .route("/settings", get(operate::settings).put(operate::change_settings))
         .route("/hold", put(operate::hold).delete(operate::unhold))
@@ -193,8 +194,8 @@ fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is larger than is taken here (1 MiB; imports and batches 256 MiB)",
-                "a value has at most 65,536 bytes; split an import into several",
+                "the body is larger than is taken here (1 MiB; imports and batches may have more)",
+                "a value has at most 65,536 bytes",
             )
         } else {
             Failure::bad("the body did not arrive whole", "send it again")

@@ -167,6 +167,7 @@ pub(super) fn told(farm: &Farm, applied: Applied, prospect: Option<Prospect>) ->
     }
     let mut body = Map::new();
     body.insert("written".into(), applied.written.into());
+    body.insert("added".into(), applied.added.into());
     body.insert("deleted".into(), applied.deleted.into());
     body.insert("unchanged".into(), applied.unchanged.into());
     body.insert("epoch".into(), prospect.map(|prospect| prospect.epoch).into());

@@ -15,8 +15,8 @@ pub mod sqlite;
 
 pub use error::StoreError;
 pub use record::{
-    Applied, Change, Differences, Edit, Kept, Pair, Rest, Retention, RolledBack, Scheduled, Undo, Upkeep,
-    Version,
+    Applied, Change, Differences, Edit, Incoming, Kept, Pair, Rest, Retention, RolledBack, Scheduled, Undo,
+    Upkeep, Version,
 };
 pub use sqlite::SqliteStore;
 
@@ -128,14 +128,51 @@ pub trait Store: Send + Sized {
     /// Applies edits in order, in one transaction: they are staged together or not at all.
     fn apply(&mut self, farm: &Name, edits: &[Edit]) -> Result<Applied, StoreError>;
 
-    /// Writes the records of one dataset, in one transaction. Memory doesn't grow with `rows`.
+    /// The same for edits that need not fit memory. An error among them ends it, and nothing is changed.
+    fn apply_all(
+        &mut self,
+        farm: &Name,
+        edits: impl Iterator<Item = Result<Edit, StoreError>>,
+    ) -> Result<Applied, StoreError>;
+
+    /// Puts rows aside for [`Store::import_loaded`] of this same connection, which holds up nobody.
+    /// Memory doesn't grow with them. Gives how many there were.
+    fn load(&mut self, rows: impl Iterator<Item = Result<Incoming, StoreError>>) -> Result<u64, StoreError>;
+
+    /// Writes the rows that were put aside, in one transaction: only what differs is written. `replace`
+    /// names a dataset whose other records are deleted. Of rows with the same key the first one counts;
+    /// `twice` is told the lines of the others, and ends it with an error.
+    fn import_loaded(
+        &mut self,
+        farm: &Name,
+        replace: Option<&Name>,
+        twice: &mut dyn FnMut(u64) -> Result<(), StoreError>,
+    ) -> Result<Applied, StoreError>;
+
+    /// Writes the records of one dataset, in one transaction: both steps at once.
+    ///
+    /// # Errors
+    /// [`StoreError::DuplicateKey`] where a key comes twice.
     fn import(
         &mut self,
         farm: &Name,
         dataset: &Name,
         rows: impl Iterator<Item = Pair>,
         rest: Rest,
-    ) -> Result<Applied, StoreError>;
+    ) -> Result<Applied, StoreError> {
+        let name = dataset.clone();
+        let row = |(line, (key, value))| Ok(Incoming { line, dataset: name.clone(), key, value });
+        self.load((1..).zip(rows).map(row))?;
+        let replace = Some(dataset).filter(|_| rest == Rest::Delete);
+        self.import_loaded(farm, replace, &mut |number| Err(StoreError::DuplicateKey { number }))
+    }
+
+    /// Visits the unscheduled records of production as of one snapshot, ascending by dataset and key; of
+    /// one dataset, or of all.
+    fn visit(&mut self, farm: &Name, only: Option<&Name>, visit: Visit<'_>) -> Result<(), StoreError>;
+
+    /// How many scheduled records a dataset has, those that are over included.
+    fn count_scheduled(&mut self, farm: &Name, dataset: &Name) -> Result<u64, StoreError>;
 
     /// The unscheduled value of a key in production.
     fn get(&mut self, farm: &Name, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;

@@ -58,6 +58,8 @@ pub struct Scheduled {
 pub struct Applied {
     /// New or with another value than before.
     pub written: u64,
+    /// Those of them that were not there, of records that count at once.
+    pub added: u64,
     /// Taken away.
     pub deleted: u64,
     /// As they were already (or not there to be deleted): nothing will be staged for them.
@@ -71,6 +73,19 @@ pub enum Rest {
     Keep,
     /// They are deleted: the dataset becomes exactly what is imported.
     Delete,
+}
+
+/// A record on its way in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Incoming {
+    /// Where it came from: told where it is refused.
+    pub line: u64,
+    /// The dataset.
+    pub dataset: Name,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
 }
 
 /// A key and its value.

@@ -11,7 +11,7 @@ use downbeat_core::settings::SettingsError;
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
 use downbeat_server::store::{
-    Applied, Differences, Edit, Rest, Retention, Scheduled, Step, Store, StoreError,
+    Applied, Differences, Edit, Incoming, Rest, Retention, Scheduled, Step, Store, StoreError,
 };
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -73,7 +73,7 @@ fn edits_are_staged_together_or_not_at_all<H: Harness>() {
     let (_harness, mut store, farm) = farm_with::<H>(&[put("d", "gone", "1")]);
     let edits = [put("d", "a", "1"), put("d", "a", "2"), delete("d", "gone"), delete("d", "never")];
     let applied = store.apply(&farm, &edits).unwrap();
-    assert_eq!(applied, Applied { written: 2, deleted: 1, unchanged: 1 });
+    assert_eq!(applied, Applied { written: 2, added: 1, deleted: 1, unchanged: 1 });
     let broken = [put("d", "b", "1"), Edit::Put { dataset: name("d"), key: vec![0; 513], value: vec![] }];
     assert!(store.apply(&farm, &broken).is_err());
     assert_eq!(store.get(&farm, &name("d"), b"b").unwrap(), None);
@@ -119,13 +119,39 @@ fn imports_write_what_differs<H: Harness>() {
         text.split(' ').map(|pair| (pair[..1].into(), pair[1..].into())).collect()
     };
     let applied = store.import(&farm, &name("d"), rows("a1 c3").into_iter(), Rest::Keep).unwrap();
-    assert_eq!(applied, Applied { written: 1, deleted: 0, unchanged: 1 });
+    assert_eq!(applied, Applied { written: 1, added: 1, deleted: 0, unchanged: 1 });
     let applied = store.import(&farm, &name("d"), rows("a1 c4").into_iter(), Rest::Delete).unwrap();
-    assert_eq!(applied, Applied { written: 1, deleted: 1, unchanged: 1 });
+    assert_eq!(applied, Applied { written: 1, added: 0, deleted: 1, unchanged: 1 });
     let twice = store.import(&farm, &name("d"), rows("x1 y2 x1").into_iter(), Rest::Delete);
     assert!(matches!(twice, Err(StoreError::DuplicateKey { number: 3 })));
     let all = store.list(&farm, &name("d"), b"", None, 10).unwrap();
     assert_eq!(all, rows("a1 c4"));
+    // Rows of several datasets; of those with the same key the first counts, where that is let through.
+    let incoming = |line, dataset: &str, key: &str, value: &str| {
+        Ok(Incoming { line, dataset: name(dataset), key: key.into(), value: value.into() })
+    };
+    let mixed = [incoming(2, "g", "x", "1"), incoming(3, "e", "a", "1"), incoming(4, "g", "x", "2")];
+    assert_eq!(store.load(mixed.into_iter()).unwrap(), 3);
+    let mut lines = Vec::new();
+    let twice = &mut |line| {
+        lines.push(line);
+        Ok(())
+    };
+    let applied = store.import_loaded(&farm, None, twice).unwrap();
+    assert_eq!((applied, lines), (Applied { written: 1, added: 1, deleted: 0, unchanged: 1 }, vec![4]));
+    let mut visited = Vec::new();
+    store
+        .visit(&farm, None, &mut |dataset, key, value| {
+            visited.push((dataset.as_str().to_owned(), key.to_vec(), value.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+    let triple = |dataset: &str, key: &[u8], value: &[u8]| (dataset.to_owned(), key.to_vec(), value.to_vec());
+    assert_eq!(
+        visited,
+        [triple("d", b"a", b"1"), triple("d", b"c", b"4"), triple("e", b"a", b"1"), triple("g", b"x", b"1"),]
+    );
+    store.apply(&farm, &[delete("g", "x")]).unwrap();
     let pending = store.pending(&farm, secs(200), 10).unwrap();
     assert_eq!(pending.len(), 2, "only b and c differ from what is staged: {pending:?}");
     assert_eq!(store.get(&farm, &name("e"), b"a").unwrap(), Some(b"1".to_vec()));
@@ -559,7 +585,7 @@ fn a_rollback_is_an_edit_that_can_be_taken_back<H: Harness>() {
     let mut undo = Vec::new();
     let done = store.rollback(&farm, 1, at, &mut keep(&mut undo)).unwrap();
     assert_eq!((done.unscheduled, done.to_come), (2, 1), "{undo:?}");
-    assert_eq!(done.applied, Applied { written: 2, deleted: 4, unchanged: 0 });
+    assert_eq!(done.applied, Applied { written: 2, added: 1, deleted: 4, unchanged: 0 });
     let mut nothing = Vec::new();
     let again = store.rollback(&farm, 1, at, &mut keep(&mut nothing)).unwrap();
     assert_eq!((again.applied, nothing.len()), (Applied::default(), 0));

@@ -268,18 +268,47 @@ impl Store for SqliteStore {
         transaction.commit()?;
         Ok(applied)
     }
-    fn import(
+    fn apply_all(
         &mut self,
         farm: &Name,
-        dataset: &Name,
-        rows: impl Iterator<Item = Pair>,
-        rest: Rest,
+        edits: impl Iterator<Item = Result<Edit, StoreError>>,
     ) -> Result<Applied, StoreError> {
         let transaction = self.write()?;
         FarmRow::load(&transaction, farm)?;
-        let applied = production::import(&transaction, farm, dataset, rows, rest)?;
+        let mut failed = None;
+        let good = edits.map_while(|edit| edit.map_err(|error| failed = Some(error)).ok());
+        let applied = production::apply(&transaction, farm, good)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         transaction.commit()?;
         Ok(applied)
+    }
+    fn load(&mut self, rows: impl Iterator<Item = Result<Incoming, StoreError>>) -> Result<u64, StoreError> {
+        let transaction = self.snapshot_of_all()?;
+        let loaded = production::load(&transaction, rows)?;
+        transaction.commit()?;
+        Ok(loaded)
+    }
+    fn import_loaded(
+        &mut self,
+        farm: &Name,
+        replace: Option<&Name>,
+        twice: &mut dyn FnMut(u64) -> Result<(), StoreError>,
+    ) -> Result<Applied, StoreError> {
+        let transaction = self.write()?;
+        FarmRow::load(&transaction, farm)?;
+        let applied = production::import_loaded(&transaction, farm, replace, twice)?;
+        transaction.commit()?;
+        Ok(applied)
+    }
+    fn visit(&mut self, farm: &Name, only: Option<&Name>, visit: Visit<'_>) -> Result<(), StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        FarmRow::load(&snapshot, farm)?;
+        production::visit(&snapshot, farm, only, visit)
+    }
+    fn count_scheduled(&mut self, farm: &Name, dataset: &Name) -> Result<u64, StoreError> {
+        production::count_scheduled(&self.connection, farm, dataset)
     }
     fn get(&mut self, farm: &Name, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let snapshot = self.snapshot_of_all()?;

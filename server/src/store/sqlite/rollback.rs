@@ -46,6 +46,7 @@ pub(super) fn rollback(
         }
         let applied = production::apply(connection, farm, &apply)?;
         done.applied.written += applied.written;
+        done.applied.added += applied.added;
         done.applied.deleted += applied.deleted;
     }
     undo(None).map_err(StoreError::Sink)?;
