@@ -168,7 +168,7 @@ impl Rollback {
     fn keep(&self, remote: &Remote, name: &str) -> Result<PathBuf, Failure> {
         let file = self.undo.clone().unwrap_or_else(|| PathBuf::from(format!("undo-{name}")));
         let write = |file: &Path| -> Result<(), Failure> {
-            let mut body =
+            let (mut body, _) =
                 remote.get_body(&remote.of_farm(&format!("/undo/{}", percent(name.as_bytes()))))?;
             let made = std::fs::File::create(file).and_then(|mut made| {
                 std::io::copy(&mut body, &mut made)?;

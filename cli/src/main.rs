@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod history;
 mod operate;
+mod progress;
 mod records;
 mod remote;
 mod serve;
@@ -49,6 +50,7 @@ enum Manage {
     Get(Managed<records::Get>),
     Delete(Managed<records::Delete>),
     Import(Managed<bulk::Import>),
+    Export(Managed<bulk::Export>),
     Apply(Managed<bulk::Apply>),
     Schedule(Managed<records::Schedule>),
     Diff(Managed<history::Diff>),
@@ -113,6 +115,7 @@ fn manage(command: Manage) -> (bool, Result<(), Failure>) {
         Manage::Get(managed) => run!(managed),
         Manage::Delete(managed) => run!(managed),
         Manage::Import(managed) => run!(managed),
+        Manage::Export(managed) => run!(managed),
         Manage::Apply(managed) => run!(managed),
         Manage::Schedule(managed) => run!(managed),
         Manage::Diff(managed) => run!(managed),

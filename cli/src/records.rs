@@ -41,28 +41,36 @@ pub(crate) struct Delete {
     key: String,
 }
 
-/// Enters a record that counts from an instant on, or takes one away, or lists them
+/// Lists scheduled records, enters one that counts from an instant on, changes it or takes it away
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Without --at it lists: all of them, those of a dataset, or those of a key. The same key and \
+    instant again changes the entry; --instead-of moves it to another instant; --remove takes it away."
+)]
 pub(crate) struct Schedule {
-    #[arg(requires = "key")]
     dataset: Option<String>,
-    #[arg(requires = "at")]
     key: Option<String>,
     /// The value; without it see --delete and --remove
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, requires = "at")]
     value: Option<String>,
     /// From when it counts: 2026-11-22T13:00:00Z, or +10m from now
-    #[arg(long)]
+    #[arg(long, requires = "key")]
     at: Option<String>,
+    /// Takes the key's entry for this instant away in the same transaction
+    #[arg(long, value_name = "INSTANT", requires = "at", conflicts_with = "remove")]
+    instead_of: Option<String>,
     /// Until when it counts
     #[arg(long)]
     until: Option<String>,
     /// It hides the key instead of giving it a value
-    #[arg(long, conflicts_with = "value")]
+    #[arg(long, conflicts_with = "value", requires = "at")]
     delete: bool,
     /// Takes the entry for that instant away
-    #[arg(long, conflicts_with_all = ["value", "delete", "until"])]
+    #[arg(long, conflicts_with_all = ["value", "delete", "until"], requires = "at")]
     remove: bool,
+    /// Lists at most so many
+    #[arg(long, conflicts_with = "at", default_value_t = 1_000)]
+    limit: u32,
 }
 
 impl Put {
@@ -135,7 +143,7 @@ impl Schedule {
     pub(crate) fn run(&self, remote: &Remote, as_json: bool) -> Result<(), Failure> {
         let path = remote.of_farm("/scheduled");
         let (Some(dataset), Some(key), Some(at)) = (&self.dataset, &self.key, &self.at) else {
-            return Schedule::list(&remote.get(&path)?, as_json);
+            return self.list(remote, as_json);
         };
         let mut body = Map::new();
         body.insert("dataset".into(), dataset.as_str().into());
@@ -156,13 +164,31 @@ impl Schedule {
         if let Some(until) = &self.until {
             body.insert("expires_at".into(), until.as_str().into());
         }
-        edited(&remote.send("POST", &path, &Sent::Json(&Value::Object(body)))?, as_json);
+        let told = match &self.instead_of {
+            None => remote.send("POST", &path, &Sent::Json(&Value::Object(body)))?,
+            Some(old) => {
+                let gone = json!({ "op": "unschedule", "dataset": dataset, "key": key, "effective_at": old });
+                body.insert("op".into(), "schedule".into());
+                let lines = format!("{gone}\n{}\n", Value::Object(body));
+                remote.send("POST", &remote.of_farm("/apply"), &Sent::Bytes(lines.as_bytes()))?
+            }
+        };
+        edited(&told, as_json);
+        if self.instead_of.is_some() && told["deleted"] == 0 && !as_json {
+            println!("There was no entry for the instant that it should have been instead of.");
+        }
         Ok(())
     }
 
-    fn list(told: &Value, as_json: bool) -> Result<(), Failure> {
+    fn list(&self, remote: &Remote, as_json: bool) -> Result<(), Failure> {
+        let filter = [("dataset", &self.dataset), ("key", &self.key)];
+        let mut query = format!("/scheduled?limit={}", self.limit);
+        for (name, value) in filter.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            query += &format!("&{name}={}", percent(value.as_bytes()));
+        }
+        let told = remote.get(&remote.of_farm(&query))?;
         if as_json {
-            show::json(told);
+            show::json(&told);
             return Ok(());
         }
         let mut table = show::table(&["dataset", "key", "counts from", "until", "value"]);
@@ -174,6 +200,9 @@ impl Schedule {
             table.add_row([dataset, bytes(entry, "key"), at("effective_at"), at("expires_at"), value]);
         }
         println!("{table}");
+        if told["more"] == true {
+            println!("There are more; see --limit, or name a dataset.");
+        }
         Ok(())
     }
 }
@@ -211,7 +240,7 @@ pub(crate) fn bytes(object: &Value, name: &str) -> String {
     hex.map_or_else(|| show::plain(&object[name]), |hex| format!("0x{hex}"))
 }
 
-pub(crate) fn standard_input() -> Result<Vec<u8>, Failure> {
+fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = std::io::stdin().read_to_end(&mut bytes);
     read.map_err(|error| Failure::Usage(format!("standard input can't be read ({error})")))?;

@@ -7,11 +7,11 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 /// Bytes in the longest answer that is taken.
 const ANSWER_MAX: u64 = 1 << 30;
-/// How long an ordinary request may take; an import of 256 MiB is one of them.
+/// How long an ordinary request may take; an import may take any time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 // Which server, which farm, and with what right. (Not a doc comment, see main.rs.)
@@ -80,11 +80,21 @@ impl Remote {
         self.whole(self.signed(request).call())
     }
 
-    /// GET, as a body that need not fit memory.
-    pub(crate) fn get_body(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+    /// GET, as a body that need not fit memory, and its length where that is told.
+    pub(crate) fn get_body(&self, path: &str) -> Result<(impl Read + use<>, Option<u64>), Failure> {
         let request = self.agent.get(self.base.clone() + path);
         let answer = self.signed(request).call().map_err(|error| self.unreachable(&error))?;
-        Ok(refusal(answer)?.into_body().into_reader())
+        let body = refusal(answer)?.into_body();
+        let len = body.content_length();
+        Ok((body.into_reader(), len))
+    }
+
+    /// POST with a body that need not fit memory. It is sent once the server has said that it takes it.
+    pub(crate) fn send_reader(&self, path: &str, body: &mut dyn Read) -> Result<Value, Failure> {
+        let request = self.signed(self.agent.post(self.base.clone() + path));
+        let request = request.header("content-type", "application/octet-stream");
+        let answer = request.header("expect", "100-continue").send(SendBody::from_reader(body));
+        json(&self.whole(answer)?)
     }
 
     /// PUT or POST with a body.

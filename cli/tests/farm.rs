@@ -186,6 +186,86 @@ fn a_csv_is_taken_in_whole_or_refused_with_its_line() {
 }
 
 #[test]
+fn what_is_exported_is_imported_and_replaced() {
+    let farm = Farm::start(&[]);
+    let path = |name: &str| farm.folder.path().join(name).to_str().expect("a path").to_owned();
+    let lines = "{\"dataset\":\"a\",\"key\":\"x,\\\"1\\\"\",\"value\":\"two\\nlines\"}\n\
+        {\"dataset\":\"a\",\"key\":\"y\",\"value_hex\":\"ff00\"}\n{\"dataset\":\"b\",\"key\":\"\",\"value\":\"\"}\n";
+    std::fs::write(path("in.jsonl"), lines).expect("written");
+    let told = farm.json(&["import", &path("in.jsonl")]);
+    assert_eq!((&told["added"], &told["changed"], &told["refused"]), (&3.into(), &0.into(), &0.into()));
+    for (file, more) in [("out.csv", &[][..]), ("out.jsonl", &[]), ("a.csv", &["--dataset", "a"])] {
+        let out = path(file);
+        let told = farm.json(&[&["export", &out], more].concat());
+        assert_eq!(told["bytes"].as_u64(), std::fs::metadata(&out).ok().map(|of| of.len()), "{file}");
+        let again = farm.json(&[&["import", &out], more].concat());
+        assert_eq!((&again["written"], &again["refused"]), (&0.into(), &0.into()), "{file}: {again}");
+    }
+    assert_eq!(std::fs::read(path("out.jsonl")).expect("read"), lines.as_bytes());
+    let output = farm.run(&["export", "--format", "jsonl"]);
+    assert_eq!(output.stdout, lines.as_bytes());
+    // Production is made equal to the file; scheduled records stay, and that is said.
+    farm.json(&["schedule", "a", "later", "1", "--at", "+2h"]);
+    std::fs::write(path("new.csv"), "key,value\ny,1\nz,2\n").expect("written");
+    let output = farm.run(&["import", &path("new.csv"), "--dataset", "a", "--replace"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("1 added, 1 changed, 1 removed, 0 as they were, 0 refused"), "{text}");
+    assert!(text.contains("1 scheduled records of the dataset stay"), "{text}");
+    let told = farm.json(&["import", &path("new.csv"), "--dataset", "a", "--replace"]);
+    assert_eq!((&told["written"], &told["deleted"]), (&0.into(), &0.into()));
+    // What is refused is told with its line, and nothing is half done.
+    std::fs::write(path("new.csv"), "key,value\ny,1\nq,2\ny,3\n").expect("written");
+    assert!(farm.refused(1, &["import", &path("new.csv"), "--dataset", "a"]).contains("line 4"));
+    assert!(farm.refused(1, &["get", "a", "q"]).contains("no such record"));
+    assert!(
+        farm.refused(1, &["import", &path("new.csv"), "--dataset", "a", "--farm", "x"]).contains("no farm x")
+    );
+    assert!(farm.refused(1, &["export", &path("gone.csv"), "--epoch", "999"]).contains("is not kept"));
+    assert!(!farm.folder.path().join("gone.csv").exists());
+}
+
+#[test]
+fn scheduled_records_are_listed_changed_moved_and_cancelled() {
+    let farm = Farm::start(&[]);
+    for (dataset, key, at) in
+        [("a", "x", "2099-01-01T00:00:00Z"), ("a", "y", "2099-01-02T00:00:00Z"), ("b", "x", "+9h")]
+    {
+        assert_eq!(farm.json(&["schedule", dataset, key, "1", "--at", at])["written"], 1);
+    }
+    let count = |arguments: &[&str]| {
+        let told = farm.json(&[&["schedule"], arguments].concat());
+        told["scheduled"].as_array().map(Vec::len)
+    };
+    assert_eq!((count(&[]), count(&["a"]), count(&["a", "y"])), (Some(3), Some(2), Some(1)));
+    farm.json(&[
+        "schedule",
+        "a",
+        "x",
+        "2",
+        "--at",
+        "2099-01-01T00:00:00Z",
+        "--until",
+        "2099-03-01T00:00:00Z",
+    ]);
+    let moved =
+        ["schedule", "a", "y", "1", "--at", "2099-01-05T00:00:00Z", "--instead-of", "2099-01-02T00:00:00Z"];
+    let told = farm.json(&moved);
+    assert_eq!((&told["written"], &told["deleted"]), (&1.into(), &1.into()));
+    let listed = farm.json(&["schedule", "a"]);
+    assert_eq!((&listed["scheduled"][0]["value"], count(&["a"])), (&"2".into(), Some(2)));
+    assert_eq!(listed["scheduled"][1]["effective_at"]["utc"], "2099-01-05T00:00:00.000000000Z");
+    assert_eq!(farm.json(&["schedule", "b", "x", "--at", &show(&farm), "--remove"])["deleted"], 1);
+    assert_eq!(count(&[]), Some(2));
+
+    fn show(farm: &Farm) -> String {
+        farm.json(&["schedule", "b"])["scheduled"][0]["effective_at"]["utc"]
+            .as_str()
+            .expect("an instant")
+            .to_owned()
+    }
+}
+
+#[test]
 fn a_generation_is_gone_back_to_and_that_taken_back() {
     let farm = Farm::start(&[]);
     assert_eq!(farm.json(&["retention", "--generations", "50", "--age", "1h"])["age"], "1h");

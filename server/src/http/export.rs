@@ -84,7 +84,7 @@ fn write(
 
 /// The file that is written.
 enum Out {
-    Csv { writer: csv::Writer<BufWriter<File>>, names_datasets: bool },
+    Csv { writer: Box<csv::Writer<BufWriter<File>>>, names_datasets: bool },
     Jsonl(BufWriter<File>),
 }
 
@@ -93,7 +93,7 @@ impl Out {
         if format == Format::Jsonl {
             return Ok(Out::Jsonl(file));
         }
-        let mut writer = csv::Writer::from_writer(file);
+        let mut writer = Box::new(csv::Writer::from_writer(file));
         let header: &[&str] = if names_datasets { &["dataset", "key", "value"] } else { &["key", "value"] };
         writer.write_record(header)?;
         Ok(Out::Csv { writer, names_datasets })

@@ -95,19 +95,30 @@ pub(super) async fn remove(
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     limit: Option<usize>,
+    dataset: Option<String>,
+    key: Option<String>,
+    key_hex: Option<String>,
 }
 
-/// `GET …/scheduled?limit=`: those that are not over.
+/// `GET …/scheduled?dataset=&key=&limit=`: those that are not over.
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     uri: Uri,
 ) -> Result<Json<Value>, Failure> {
     let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
-    let limit = query::<ListQuery>(&uri)?.limit.unwrap_or(1_000).clamp(1, LIST_MAX);
+    let asked: ListQuery = query(&uri)?;
+    let limit = asked.limit.unwrap_or(1_000).clamp(1, LIST_MAX);
+    let key = take_bytes(asked.key, asked.key_hex);
+    let filtered = asked.dataset.is_some() || key.is_some();
+    let looked_at = if filtered { LIST_MAX } else { limit };
     let now = shared.time.reading().time;
-    let look = move |store: &mut crate::store::SqliteStore| store.scheduled(&farm, now, limit + 1);
+    let look = move |store: &mut crate::store::SqliteStore| store.scheduled(&farm, now, looked_at + 1);
     let mut found = shared.reader.run(look).await??;
+    found.retain(|record| {
+        asked.dataset.as_ref().is_none_or(|name| record.dataset.as_str() == name)
+            && key.as_ref().is_none_or(|key| record.key == *key)
+    });
     let more = found.len() > limit;
     found.truncate(limit);
     let scheduled: Vec<_> = found.iter().map(record_json).collect();

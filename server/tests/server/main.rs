@@ -2,6 +2,7 @@
 //! and raw HTTP.
 
 mod bad_input;
+mod bulk;
 mod cycle;
 mod history;
 mod manage;
