@@ -1,0 +1,69 @@
+//! The bytes of a layer on their way out, with a checksum for each block.
+
+use crate::format::{BLOCK, checksum, padding};
+use crate::place::Sink;
+use std::io;
+
+pub(crate) struct Output {
+    sink: Sink,
+    /// The block that isn't full yet.
+    block: Vec<u8>,
+    /// Bytes before it.
+    written: u64,
+    checksums: Vec<u64>,
+}
+
+impl Output {
+    pub(crate) fn new(sink: Sink) -> Output {
+        Output { sink, block: Vec::with_capacity(BLOCK), written: 0, checksums: Vec::new() }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn at(&self) -> u64 {
+        self.written + self.block.len() as u64
+    }
+
+    pub(crate) fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        loop {
+            let room = BLOCK - self.block.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.block.extend_from_slice(now);
+            if self.block.len() < BLOCK {
+                return Ok(());
+            }
+            self.flush()?;
+            bytes = later;
+        }
+    }
+
+    /// Zeros up to a multiple of `align`.
+    pub(crate) fn align(&mut self, align: usize) -> io::Result<()> {
+        for _ in 0..padding(self.at(), align) {
+            self.put(&[0])?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.checksums.push(checksum(&self.block));
+        self.sink.write(&self.block)?;
+        self.written += self.block.len() as u64;
+        self.block.clear();
+        Ok(())
+    }
+
+    /// Ends the blocks, and gives their checksums and where they end.
+    pub(crate) fn end_blocks(&mut self) -> io::Result<(Vec<u64>, u64)> {
+        if !self.block.is_empty() {
+            self.flush()?;
+        }
+        Ok((std::mem::take(&mut self.checksums), self.written))
+    }
+
+    /// Writes what is behind the blocks, and gives back where all of it went.
+    pub(crate) fn end(mut self, tail: &[u8], trailer: &[u8]) -> io::Result<Sink> {
+        self.sink.write(tail)?;
+        self.sink.write(trailer)?;
+        Ok(self.sink)
+    }
+}

@@ -1,0 +1,152 @@
+//! Building a hash index in bounded memory: pairs of hash and offset are parted by their hash as
+//! they come, laid aside in a scratch file where they are many, and come out in the order of their
+//! slots.
+
+use crate::format::{capacity, position, slot};
+use crate::output::Output;
+use crate::place::{Aside, Place};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+/// Parts by the hash's highest bits; each is sorted by itself.
+const PARTS: usize = 256;
+/// Pairs that are held in memory at most, 16 bytes each, before they are laid aside.
+const HELD_MAX: usize = 65_536;
+const PAIR: usize = 16;
+
+/// Hash of a key, offset of its entry.
+type Pair = (u64, u64);
+
+pub(crate) struct Pairs {
+    parts: Vec<Part>,
+    held: usize,
+    most: usize,
+    scratch: Option<Aside>,
+    place: Place,
+    number: u64,
+}
+
+#[derive(Default)]
+struct Part {
+    held: Vec<Pair>,
+    /// Position and bytes of what was laid aside.
+    aside: Vec<(u64, usize)>,
+}
+
+impl Pairs {
+    pub(crate) fn new(place: &Place) -> Pairs {
+        Pairs::with_most(place, HELD_MAX)
+    }
+
+    fn with_most(place: &Place, most: usize) -> Pairs {
+        let parts = (0..PARTS).map(|_| Part::default()).collect();
+        Pairs { parts, held: 0, most, scratch: None, place: place.clone(), number: 0 }
+    }
+
+    pub(crate) fn push(&mut self, hash: u64, offset: u64) -> io::Result<()> {
+        if let Some(part) = self.parts.get_mut((hash >> 56) as usize) {
+            part.held.push((hash, offset));
+        }
+        self.number += 1;
+        self.held += 1;
+        if self.held >= self.most { self.lay_aside() } else { Ok(()) }
+    }
+
+    fn lay_aside(&mut self) -> io::Result<()> {
+        if self.scratch.is_none() {
+            self.scratch = self.place.scratch()?;
+        }
+        let Some(scratch) = &mut self.scratch else {
+            // There is no file to lay anything aside in: all of it stays in memory.
+            self.most = usize::MAX;
+            return Ok(());
+        };
+        let mut at = scratch.file.stream_position()?;
+        let mut bytes = Vec::with_capacity(self.held * PAIR);
+        for part in self.parts.iter_mut().filter(|part| !part.held.is_empty()) {
+            let before = bytes.len();
+            for (hash, offset) in part.held.drain(..) {
+                bytes.extend(hash.to_le_bytes());
+                bytes.extend(offset.to_le_bytes());
+            }
+            let len = bytes.len() - before;
+            part.aside.push((at, len));
+            at += len as u64;
+        }
+        self.held = 0;
+        scratch.file.write_all(&bytes)
+    }
+
+    /// Writes the slots, and gives their number and capacity.
+    pub(crate) fn write(self, output: &mut Output) -> io::Result<(u64, u64)> {
+        let capacity = capacity(self.number);
+        let mut scratch = self.scratch;
+        let mut next = 0;
+        for part in self.parts {
+            let mut pairs = part.held;
+            if let Some(scratch) = &mut scratch {
+                fetch(scratch, &part.aside, &mut pairs)?;
+            }
+            pairs.sort_unstable();
+            for (hash, offset) in pairs {
+                // Positions rise with the hash, so what is taken already is an unbroken run.
+                let from = position(hash, capacity).max(next);
+                fill(output, next, from)?;
+                output.put(&slot(hash, offset).to_le_bytes())?;
+                next = from + 1;
+            }
+        }
+        // At least one empty slot at the end, at which every search ends.
+        let slots = capacity.max(next) + 1;
+        fill(output, next, slots)?;
+        Ok((slots, capacity))
+    }
+}
+
+/// Writes empty slots.
+fn fill(output: &mut Output, from: u64, to: u64) -> io::Result<()> {
+    (from..to).try_for_each(|_| output.put(&[0; 8]))
+}
+
+fn fetch(scratch: &mut Aside, chunks: &[(u64, usize)], pairs: &mut Vec<Pair>) -> io::Result<()> {
+    for (at, len) in chunks {
+        let mut bytes = vec![0; *len];
+        scratch.file.seek(SeekFrom::Start(*at))?;
+        scratch.file.read_exact(&mut bytes)?;
+        for pair in bytes.as_chunks::<PAIR>().0 {
+            let pair = u128::from_le_bytes(*pair);
+            pairs.push((pair as u64, (pair >> 64) as u64));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn written(place: &Place, most: usize, number: u64) -> (Vec<u8>, u64, u64) {
+        let mut pairs = Pairs::with_most(place, most);
+        for at in 0..number {
+            pairs.push(at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at << 60, at).unwrap();
+        }
+        let mut output = Output::new(Place::Memory.begin().unwrap());
+        let (slots, capacity) = pairs.write(&mut output).unwrap();
+        output.end_blocks().unwrap();
+        match output.end(&[], &[]).unwrap() {
+            crate::place::Sink::Memory(bytes) => (bytes, slots, capacity),
+            crate::place::Sink::File(_) => panic!("not in memory"),
+        }
+    }
+
+    #[test]
+    fn what_is_laid_aside_comes_out_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::Directory(directory.path().to_path_buf());
+        let all = written(&Place::Memory, 10, 1_000);
+        assert_eq!(all.0.len() as u64, all.1 * 8);
+        assert!(all == written(&place, 10, 1_000) && all == written(&place, 999, 1_000));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+        assert_eq!((written(&place, 10, 0).1, written(&place, 10, 0).2), (2, 1));
+    }
+}

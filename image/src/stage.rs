@@ -1,0 +1,191 @@
+//! Staging a delta: what changed becomes an overlay above the image that it starts from, which
+//! stays as it is. The work grows with the change, and with the overlays that are merged on the
+//! way; never with the base.
+//!
+//! **Which overlays are merged.** The newest ones, as long as the next is at most twice as large as
+//! what is being written, so that each record is written again a few times only; and as many as it
+//! takes for the chain to stay within [`LAYERS_MAX`].
+
+use crate::error::{Damaged, WriteError};
+use crate::format::LAYERS_MAX;
+use crate::image::Image;
+use crate::layer::Layer;
+use crate::place::Place;
+use crate::scan::Merge;
+use crate::section::Entry;
+use crate::writer::{LayerWriter, Target, image_of};
+use downbeat_core::content::{DatasetSum, record_digest};
+use downbeat_core::ids::{Digest, Name};
+use downbeat_core::object::ManifestEntry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Applies a delta to an image. Dropped, it leaves nothing behind.
+///
+/// Input in order: [`Stager::push`] for each change, ascending by dataset and key;
+/// [`Stager::finish`].
+pub struct Stager<'a> {
+    image: &'a Image,
+    older: Older<'a>,
+    /// The layers below the new one, newest first.
+    kept: &'a [Arc<Layer>],
+    sums: BTreeMap<Name, DatasetSum>,
+    writer: LayerWriter,
+}
+
+impl<'a> Stager<'a> {
+    /// Begins with the image that the delta starts from, and about how many bytes the delta has.
+    ///
+    /// # Errors
+    /// The disk takes nothing, or the image is damaged.
+    pub fn new(place: &Place, image: &'a Image, delta_bytes: u64) -> Result<Stager<'a>, WriteError> {
+        let layers = image.shared_layers();
+        let (merged, kept) = layers.split_at(overlays_to_merge(layers, delta_bytes));
+        let below = kept.first().ok_or(WriteError::Order)?;
+        let writer = LayerWriter::overlay(place, below)?;
+        let sums = image.manifest().into_iter().map(|entry| (entry.dataset, entry.sum)).collect();
+        Ok(Stager { image, older: Older::new(image, merged)?, kept, sums, writer })
+    }
+
+    /// Takes a change: a key's new value, or `None` where it is deleted. What changes nothing is
+    /// left out.
+    ///
+    /// # Errors
+    /// The image is damaged, the disk takes no more, or the change is out of order or over a limit.
+    /// The stager is to be dropped.
+    pub fn push(&mut self, dataset: &Name, key: &[u8], value: Option<&[u8]>) -> Result<(), WriteError> {
+        let old = self.image.get(dataset.as_str(), key)?;
+        if old == value {
+            return Ok(());
+        }
+        // Summed up in place, not by the entry interface, which would clone the name each time.
+        if !self.sums.contains_key(dataset) {
+            self.sums.insert(dataset.clone(), DatasetSum::EMPTY);
+        }
+        if let Some(sum) = self.sums.get_mut(dataset) {
+            old.into_iter().for_each(|old| sum.remove(record_digest(dataset, key, old)));
+            value.into_iter().for_each(|value| sum.add(record_digest(dataset, key, value)));
+        }
+        while let Some((name, entry)) = self.older.ahead
+            && (name, entry.key) <= (dataset, key)
+        {
+            if (name, entry.key) < (dataset, key) {
+                self.writer.push(name, entry.key, entry.value)?;
+            }
+            self.older.advance()?;
+        }
+        self.writer.push(dataset, key, value)
+    }
+
+    /// Ends the delta: its result has the sums that the target's manifest lists for the selected
+    /// datasets. The new image is synchronized with the disk, and open; the old one stays usable.
+    ///
+    /// # Errors
+    /// [`WriteError::Disagrees`]: the result is not what everybody else has at that generation, so a
+    /// snapshot is needed. Others as for [`Stager::push`]. Nothing is left of it.
+    pub fn finish(mut self, digest: Digest, manifest: &[ManifestEntry]) -> Result<Image, WriteError> {
+        self.sums.retain(|_, sum| !sum.is_empty());
+        for entry in manifest {
+            if self.sums.remove(&entry.dataset) != Some(entry.sum) {
+                return Err(WriteError::Disagrees(entry.dataset.clone()));
+            }
+        }
+        if let Some((name, _)) = self.sums.pop_first() {
+            return Err(WriteError::Disagrees(name));
+        }
+        while let Some((name, entry)) = self.older.ahead {
+            self.writer.push(name, entry.key, entry.value)?;
+            self.older.advance()?;
+        }
+        let selection = self.image.selection().to_vec();
+        let layer = self.writer.finish(Target { digest, selection, manifest })?;
+        let layers = std::iter::once(Arc::new(layer)).chain(self.kept.iter().cloned());
+        image_of(layers.collect())
+    }
+}
+
+/// How many of the newest layers, none of them the base, are merged with a delta.
+fn overlays_to_merge(layers: &[Arc<Layer>], delta_bytes: u64) -> usize {
+    let overlays = layers.len().saturating_sub(1);
+    let lens = layers.iter().take(overlays).map(|layer| layer.len() as u64);
+    how_many(&lens.collect::<Vec<_>>(), delta_bytes)
+}
+
+/// As above, from the lengths of the overlays, newest first.
+fn how_many(overlays: &[u64], delta_bytes: u64) -> usize {
+    let (mut merged, mut size) = (0, delta_bytes);
+    while let Some(len) = overlays.get(merged)
+        && *len <= size.saturating_mul(2)
+    {
+        size = size.saturating_add(*len);
+        merged += 1;
+    }
+    // The new overlay and the base are two of the chain.
+    merged.max((overlays.len() + 2).saturating_sub(LAYERS_MAX))
+}
+
+/// The entries of the overlays that are merged, deletions too, ascending by dataset and key.
+struct Older<'a> {
+    datasets: std::vec::IntoIter<(&'a Name, Merge<'a>)>,
+    current: Option<(&'a Name, Merge<'a>)>,
+    ahead: Option<(&'a Name, Entry<'a>)>,
+}
+
+impl<'a> Older<'a> {
+    fn new(image: &'a Image, merged: &[Arc<Layer>]) -> Result<Older<'a>, Damaged> {
+        let is_merged = |layer: &Arc<Layer>| merged.iter().any(|other| Arc::ptr_eq(layer, other));
+        let mut datasets = Vec::new();
+        for dataset in image.all_datasets() {
+            let sections = dataset.sections().filter(|section| is_merged(section.layer()));
+            datasets.push((dataset.name(), Merge::new(sections, &[])?));
+        }
+        let mut older = Older { datasets: datasets.into_iter(), current: None, ahead: None };
+        older.advance()?;
+        Ok(older)
+    }
+
+    fn advance(&mut self) -> Result<(), Damaged> {
+        loop {
+            if let Some((name, merge)) = &mut self.current
+                && let Some(entry) = merge.next()?
+            {
+                self.ahead = Some((*name, entry));
+                return Ok(());
+            }
+            self.current = self.datasets.next();
+            if self.current.is_none() {
+                self.ahead = None;
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlays_are_merged_while_they_are_small_or_too_many() {
+        assert_eq!(how_many(&[], 10), 0);
+        assert_eq!(how_many(&[20], 10), 1);
+        assert_eq!(how_many(&[21], 10), 0);
+        assert_eq!(how_many(&[20, 60], 10), 2, "what is merged counts for the next");
+        assert_eq!(how_many(&[100, 1_000, 10_000], 1), 1, "a chain has a base and three overlays");
+    }
+
+    /// Each record is written again a few times, however long the history.
+    #[test]
+    fn merging_costs_little_in_the_long_run() {
+        let (mut overlays, mut written): (Vec<u64>, u64) = (Vec::new(), 0);
+        for _ in 0..64 {
+            let merged = how_many(&overlays, 10);
+            let size = overlays.drain(..merged).sum::<u64>() + 10;
+            overlays.insert(0, size);
+            written += size;
+            assert!(overlays.len() < LAYERS_MAX);
+        }
+        assert_eq!(overlays.iter().sum::<u64>(), 640);
+        assert!(written < 640 * 12, "{written} written for 640");
+    }
+}
