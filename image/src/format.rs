@@ -12,22 +12,24 @@
 //!     zeros up to a multiple of 8
 //!     fences: u64 offset of every 64th entry, counted from the dataset's first
 //!     zeros up to a multiple of 64
-//!     slots: the hash index, u64 each: 16 bits of the hash above 48 bits of (offset + 1); 0 is empty
-//! tail (see `tail`), which has a checksum for each 64 KiB block of everything before it
+//!     lines of 64 bytes, the hash index: of 8 slots each u16 tag, then of each 6 bytes (offset + 1), 0 if empty
+//! tail (see `tail`), which has a checksum for each 4 KiB block of everything before it
 //! u64 position of the tail, 16 bytes layer id, "dwnimend"
 //! ```
-//! **The hash index.** The hash of a key is XXH3-64 with the layer's seed. It is looked for from
-//! slot `hash × capacity / 2⁶⁴` on, until a slot is empty; the 16 bits in a slot are the hash's
-//! lowest, so nearly every slot that isn't the key's is passed without a look at its record. The
-//! seed comes from the digest of the base, which nobody can choose along with the keys; overlays
-//! have the seed of their base, so that a lookup hashes once.
+//! **The hash index.** The hash of a key is XXH3-64 with the layer's seed. A key is looked for from
+//! line `hash × homes / 2⁶⁴` on, until a slot is empty; lines are filled from their front. The tag is
+//! the hash's lowest 16 bits, so nearly every slot that isn't the key's is passed without a look at
+//! its record. A line is one of the processor's cache too, so most lookups wait for memory twice, for
+//! a line and for the record. The seed comes from the digest of the base, which nobody can choose
+//! along with the keys; overlays have the seed of their base, so that a lookup hashes once.
 
 use std::fmt;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Bytes in a block, the unit in which damage is looked for. Larger ones cost a first read more,
-/// smaller ones need a longer table, which is read whole at opening.
-pub const BLOCK: usize = 65_536;
+/// Bytes in a block, the unit in which damage is looked for: a page of most systems, so that a first
+/// read fetches and proves no more than it needs. Smaller ones would need a longer table, which is
+/// read whole at opening.
+pub const BLOCK: usize = 4_096;
 
 /// Layers in the longest chain: a base and three overlays.
 pub const LAYERS_MAX: usize = 4;
@@ -45,13 +47,15 @@ pub(crate) const ENTRY_HEAD: usize = 2 + 4;
 pub(crate) const DELETED: u32 = u32::MAX;
 /// Entries between two fences.
 pub(crate) const FENCE_STEP: u64 = 64;
-/// Slots start where a line of the processor's cache does, so that no slot lies in two.
-pub(crate) const SLOTS_ALIGN: usize = 64;
+/// Slots in a line.
+pub(crate) const LINE: u64 = 8;
+/// Bytes of a line's tags, before its offsets.
+const TAGS: usize = 2 * LINE as usize;
+/// Bytes of a line; the first starts at a multiple of it, and a block is one, so no line lies in two.
+pub(crate) const LINE_BYTES: usize = 64;
 pub(crate) const FENCES_ALIGN: usize = 8;
-/// Bits of a slot that hold the offset.
-const OFFSET_BITS: u32 = 48;
 /// The largest offset of an entry within its dataset, in bytes.
-pub(crate) const OFFSET_MAX: u64 = (1 << OFFSET_BITS) - 2;
+pub(crate) const OFFSET_MAX: u64 = (1 << 48) - 2;
 
 /// The identity of a layer: the first 16 bytes of BLAKE3 over its tail, which has the checksums of
 /// everything else, and the identity of the layer below.
@@ -102,27 +106,57 @@ pub(crate) fn hash(seed: u64, key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, seed)
 }
 
-/// Slots for so many entries: two thirds are taken. Fuller ones make longer runs to walk along,
-/// emptier ones a larger file.
-pub(crate) fn capacity(entries: u64) -> u64 {
-    (entries + entries / 2).max(1)
+/// Homes, the lines that are some key's first, for so many entries: two thirds of the slots are
+/// taken. Fuller ones overflow more often, emptier ones make a larger file.
+pub(crate) fn homes(entries: u64) -> u64 {
+    (entries + entries / 2).div_ceil(LINE).max(1)
 }
 
-/// The slot from which on a hash is looked for; rises with the hash.
+/// The line from which on a hash is looked for; rises with the hash.
 #[inline]
-pub(crate) fn position(hash: u64, capacity: u64) -> u64 {
-    ((hash as u128 * capacity as u128) >> 64) as u64
+pub(crate) fn home(hash: u64, homes: u64) -> u64 {
+    ((hash as u128 * homes as u128) >> 64) as u64
 }
 
-/// A slot's value.
-pub(crate) fn slot(hash: u64, offset: u64) -> u64 {
-    hash << OFFSET_BITS | (offset + 1)
+/// Writes a slot of a line.
+pub(crate) fn set_slot(line: &mut [u8; LINE_BYTES], at: usize, hash: u64, offset: u64) {
+    line[2 * at..][..2].copy_from_slice(&(hash as u16).to_le_bytes());
+    line[TAGS + 6 * at..][..6].copy_from_slice(&(offset + 1).to_le_bytes()[..6]);
 }
 
-/// The offset in a slot that may be the hash's. The slot isn't empty.
+/// The slots of a line that may be the hash's.
+///
+/// All at once and without a branch for each, because which one it is can't be foreseen: a processor
+/// that guessed wrong would wait for the line before it could go on to anything else.
 #[inline]
-pub(crate) fn offset_if(slot: u64, hash: u64) -> Option<u64> {
-    (slot >> OFFSET_BITS == hash & 0xffff).then(|| (slot & ((1 << OFFSET_BITS) - 1)).wrapping_sub(1))
+pub(crate) fn tagged(line: &[u8; LINE_BYTES], hash: u64) -> Slots {
+    const ONES: u128 = 0x0001_0001_0001_0001_0001_0001_0001_0001;
+    let (tags, _) = line.split_first_chunk().unwrap_or((&[0; TAGS], &[]));
+    let other = u128::from_le_bytes(*tags) ^ (ONES * (hash & 0xffff) as u128);
+    // The highest bit of each tag that is zero, and at times of one above it, which does no harm.
+    Slots(other.wrapping_sub(ONES) & !other & (ONES << 15))
+}
+
+/// Slots of one line.
+pub(crate) struct Slots(u128);
+
+impl Iterator for Slots {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let at = self.0.trailing_zeros() as usize / 16;
+        self.0 &= self.0.wrapping_sub(1);
+        (at < LINE as usize).then_some(at)
+    }
+}
+
+/// The offset in a slot; `None` in an empty one.
+#[inline]
+pub(crate) fn offset_in(line: &[u8; LINE_BYTES], slot: usize) -> Option<u64> {
+    // Six bytes of a slot, and two before them that are shifted out.
+    let bytes = line.get(TAGS - 2 + 6 * slot..)?.first_chunk()?;
+    (u64::from_le_bytes(*bytes) >> 16).checked_sub(1)
 }
 
 /// Bytes missing up to a multiple of `align`.
@@ -136,19 +170,25 @@ mod tests {
 
     #[test]
     fn a_slot_gives_its_offset_to_its_hash_only() {
-        for offset in [0, 1, OFFSET_MAX] {
-            let of = slot(0xabcd_0000_0000_1234, offset);
-            assert_eq!(offset_if(of, 0x1234), Some(offset));
-            assert_eq!(offset_if(of, 0x1235), None);
-            assert_ne!(of, 0, "an empty slot is no entry's");
+        let hash = 0xabcd_0000_0000_1234;
+        for (at, offset) in [(0, 0), (3, 1), (7, OFFSET_MAX)] {
+            let mut line = [0; LINE_BYTES];
+            set_slot(&mut line, at, hash, offset);
+            assert!(tagged(&line, hash).eq([at]));
+            assert_eq!(offset_in(&line, at), Some(offset));
+            assert_eq!(tagged(&line, hash + 1).count(), 0);
+            assert_eq!((0..8).filter_map(|slot| offset_in(&line, slot)).count(), 1, "the others are empty");
         }
+        let mut full = [0; LINE_BYTES];
+        (0..8).for_each(|at| set_slot(&mut full, at, 0xffff_ffff, 7));
+        assert!(tagged(&full, 0xffff).eq(0..8));
     }
 
     #[test]
-    fn positions_rise_with_the_hash_and_stay_inside() {
-        let positions: Vec<u64> = (0..=64).map(|at| position((u64::MAX / 64) * at, 10)).collect();
-        assert!(positions.is_sorted() && positions[0] == 0 && positions[64] == 9);
-        assert_eq!(position(u64::MAX, u64::MAX), u64::MAX - 1);
+    fn homes_rise_with_the_hash_and_stay_inside() {
+        let homes: Vec<u64> = (0..=64).map(|at| home((u64::MAX / 64) * at, 10)).collect();
+        assert!(homes.is_sorted() && homes[0] == 0 && homes[64] == 9);
+        assert_eq!(home(u64::MAX, u64::MAX), u64::MAX - 1);
     }
 
     #[test]

@@ -155,13 +155,13 @@ impl Image {
         self.layers.iter().any(|layer| layer.is_damaged())
     }
 
-    /// Compares every block with its checksum that was not touched yet. For a thread that isn't a
-    /// reader's; readers go on meanwhile.
+    /// Compares every block with its checksum, whether it was touched yet or not. Reads are
+    /// shorter afterwards. For a thread that isn't a reader's; readers go on meanwhile.
     ///
     /// # Errors
     /// [`Damaged`] for the first block that isn't what was written.
     pub fn verify(&self) -> Result<(), Damaged> {
-        self.layers.iter().try_for_each(|layer| (0..layer.blocks()).try_for_each(|block| layer.prove(block)))
+        self.layers.iter().try_for_each(|layer| layer.prove_all())
     }
 
     /// Computes the sums of all records anew and compares them with those in the tables, so with

@@ -21,7 +21,22 @@ impl Bytes {
         // writes into the file breaks this; the directory belongs to one agent, which holds its
         // lock. The README says what such a write can do (limits).
         let map = unsafe { Mmap::map(file) }?;
+        // Without this a first read waits for megabytes around what it reads.
+        #[cfg(unix)]
+        let _ = map.advise(memmap2::Advice::Random);
         Ok(Bytes::Mapped(map))
+    }
+
+    /// All of it is about to be read: in pieces as large as the system can make them, which spare a
+    /// random read later most of what it costs to find where the memory is. Where the system has no
+    /// large pages for files, it refuses, and goes on with small ones.
+    pub(crate) fn expect_all(&self) {
+        #[cfg(unix)]
+        if let Bytes::Mapped(map) = self {
+            let _ = map.advise(memmap2::Advice::Normal);
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
     }
 
     #[inline]

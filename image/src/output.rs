@@ -4,10 +4,15 @@ use crate::format::{BLOCK, checksum, padding};
 use crate::place::Sink;
 use std::io;
 
+/// Bytes that are written at once. A system that keeps a file in pages as large as the writes were
+/// then maps it with large pages, which spares a random read most of what it costs to find where
+/// the memory is.
+const PIECE: usize = 2 << 20;
+
 pub(crate) struct Output {
     sink: Sink,
-    /// The block that isn't full yet.
-    block: Vec<u8>,
+    /// What isn't written yet; whole blocks, but for the last.
+    piece: Vec<u8>,
     /// Bytes before it.
     written: u64,
     checksums: Vec<u64>,
@@ -15,20 +20,20 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(sink: Sink) -> Output {
-        Output { sink, block: Vec::with_capacity(BLOCK), written: 0, checksums: Vec::new() }
+        Output { sink, piece: Vec::with_capacity(PIECE), written: 0, checksums: Vec::new() }
     }
 
     /// Bytes so far.
     pub(crate) fn at(&self) -> u64 {
-        self.written + self.block.len() as u64
+        self.written + self.piece.len() as u64
     }
 
     pub(crate) fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         loop {
-            let room = BLOCK - self.block.len();
+            let room = PIECE - self.piece.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.block.extend_from_slice(now);
-            if self.block.len() < BLOCK {
+            self.piece.extend_from_slice(now);
+            if self.piece.len() < PIECE {
                 return Ok(());
             }
             self.flush()?;
@@ -45,18 +50,16 @@ impl Output {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.checksums.push(checksum(&self.block));
-        self.sink.write(&self.block)?;
-        self.written += self.block.len() as u64;
-        self.block.clear();
+        self.checksums.extend(self.piece.chunks(BLOCK).map(checksum));
+        self.sink.write(&self.piece)?;
+        self.written += self.piece.len() as u64;
+        self.piece.clear();
         Ok(())
     }
 
     /// Ends the blocks, and gives their checksums and where they end.
     pub(crate) fn end_blocks(&mut self) -> io::Result<(Vec<u64>, u64)> {
-        if !self.block.is_empty() {
-            self.flush()?;
-        }
+        self.flush()?;
         Ok((std::mem::take(&mut self.checksums), self.written))
     }
 

@@ -1,7 +1,7 @@
 //! One dataset in one layer: a lookup by the hash index, and a walk over its entries in order.
 
 use crate::error::Damaged;
-use crate::format::{DELETED, ENTRY_HEAD, offset_if, position};
+use crate::format::{DELETED, ENTRY_HEAD, LINE, LINE_BYTES, home, offset_in, tagged};
 use crate::layer::Layer;
 use crate::tail::Part;
 use downbeat_core::content::{KEY_MAX, VALUE_MAX};
@@ -34,20 +34,37 @@ impl Section {
     /// What the layer has of a key: nothing, a value, or (`Some(None)`) that it is deleted.
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Result<Option<Option<&[u8]>>, Damaged> {
-        let from = position(hash, self.part.capacity) as usize;
-        for at in from..self.part.slots {
-            let slot = self.layer.read_u64(self.part.slots_at + at * 8)?;
-            if slot == 0 {
-                return Ok(None);
-            }
-            if let Some(offset) = offset_if(slot, hash) {
-                let (entry, _) = self.entry(offset as usize)?;
-                if entry.key == key {
-                    return Ok(Some(entry.value));
+        for number in home(hash, self.part.homes) as usize..self.part.lines {
+            let line = self.layer.read_line(self.part.lines_at + number * LINE_BYTES)?;
+            for slot in tagged(line, hash) {
+                if let Some(offset) = offset_in(line, slot)
+                    && let Some(value) = self.value_if(offset as usize, key)?
+                {
+                    return Ok(Some(value));
                 }
+            }
+            // A line is filled from its front.
+            if offset_in(line, LINE as usize - 1).is_none() {
+                return Ok(None);
             }
         }
         Ok(None)
+    }
+
+    /// The value of the entry at an offset, if it is the key's: as `entry`, and shorter.
+    #[inline]
+    fn value_if(&self, offset: usize, key: &[u8]) -> Result<Option<Option<&[u8]>>, Damaged> {
+        let at = self.part.records_at.saturating_add(offset);
+        let head = self.layer.read(at, ENTRY_HEAD)?;
+        let &[k0, k1, v0, v1, v2, v3] = head else { return Err(self.layer.damage(at)) };
+        let key_at = at + ENTRY_HEAD;
+        if u16::from_le_bytes([k0, k1]) as usize != key.len() || self.layer.read(key_at, key.len())? != key {
+            return Ok(None);
+        }
+        match u32::from_le_bytes([v0, v1, v2, v3]) {
+            DELETED => Ok(Some(None)),
+            len => Ok(Some(Some(self.layer.read(key_at + key.len(), len as usize)?))),
+        }
     }
 
     /// The entry at an offset, and the offset of the next one.

@@ -1,8 +1,8 @@
 //! Building a hash index in bounded memory: pairs of hash and offset are parted by their hash as
 //! they come, laid aside in a scratch file where they are many, and come out in the order of their
-//! slots.
+//! lines.
 
-use crate::format::{capacity, position, slot};
+use crate::format::{LINE, LINE_BYTES, home, homes, set_slot};
 use crate::output::Output;
 use crate::place::{Aside, Place};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -76,11 +76,11 @@ impl Pairs {
         scratch.file.write_all(&bytes)
     }
 
-    /// Writes the slots, and gives their number and capacity.
+    /// Writes the lines, and gives their number, and how many of them are homes.
     pub(crate) fn write(self, output: &mut Output) -> io::Result<(u64, u64)> {
-        let capacity = capacity(self.number);
+        let homes = homes(self.number);
         let mut scratch = self.scratch;
-        let mut next = 0;
+        let mut lines = Lines { line: [0; LINE_BYTES], next: 0 };
         for part in self.parts {
             let mut pairs = part.held;
             if let Some(scratch) = &mut scratch {
@@ -88,23 +88,36 @@ impl Pairs {
             }
             pairs.sort_unstable();
             for (hash, offset) in pairs {
-                // Positions rise with the hash, so what is taken already is an unbroken run.
-                let from = position(hash, capacity).max(next);
-                fill(output, next, from)?;
-                output.put(&slot(hash, offset).to_le_bytes())?;
-                next = from + 1;
+                // Homes rise with the hash, so what is taken of this one already is an unbroken run.
+                lines.fill_to((home(hash, homes) * LINE).max(lines.next), output)?;
+                set_slot(&mut lines.line, (lines.next % LINE) as usize, hash, offset);
+                lines.fill_to(lines.next + 1, output)?;
             }
         }
         // At least one empty slot at the end, at which every search ends.
-        let slots = capacity.max(next) + 1;
-        fill(output, next, slots)?;
-        Ok((slots, capacity))
+        let slots = (homes * LINE).max((lines.next + 1).next_multiple_of(LINE));
+        lines.fill_to(slots, output)?;
+        Ok((slots / LINE, homes))
     }
 }
 
-/// Writes empty slots.
-fn fill(output: &mut Output, from: u64, to: u64) -> io::Result<()> {
-    (from..to).try_for_each(|_| output.put(&[0; 8]))
+/// The line that is being written, and the next slot of all.
+struct Lines {
+    line: [u8; LINE_BYTES],
+    next: u64,
+}
+
+impl Lines {
+    /// Goes on to a slot; lines that are passed are written.
+    fn fill_to(&mut self, slot: u64, output: &mut Output) -> io::Result<()> {
+        while self.next / LINE < slot / LINE {
+            output.put(&self.line)?;
+            self.line = [0; LINE_BYTES];
+            self.next = (self.next / LINE + 1) * LINE;
+        }
+        self.next = slot;
+        Ok(())
+    }
 }
 
 fn fetch(scratch: &mut Aside, chunks: &[(u64, usize)], pairs: &mut Vec<Pair>) -> io::Result<()> {
@@ -131,10 +144,10 @@ mod tests {
             pairs.push(at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at << 60, at).unwrap();
         }
         let mut output = Output::new(Place::Memory.begin().unwrap());
-        let (slots, capacity) = pairs.write(&mut output).unwrap();
+        let (lines, homes) = pairs.write(&mut output).unwrap();
         output.end_blocks().unwrap();
         match output.end(&[], &[]).unwrap() {
-            crate::place::Sink::Memory(bytes) => (bytes, slots, capacity),
+            crate::place::Sink::Memory(bytes) => (bytes, lines, homes),
             crate::place::Sink::File(_) => panic!("not in memory"),
         }
     }
@@ -144,9 +157,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let place = Place::Directory(directory.path().to_path_buf());
         let all = written(&Place::Memory, 10, 1_000);
-        assert_eq!(all.0.len() as u64, all.1 * 8);
+        assert_eq!(all.0.len() as u64, all.1 * 64);
         assert!(all == written(&place, 10, 1_000) && all == written(&place, 999, 1_000));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
-        assert_eq!((written(&place, 10, 0).1, written(&place, 10, 0).2), (2, 1));
+        let (_, lines, homes) = written(&place, 10, 0);
+        assert_eq!((lines, homes), (1, 1));
     }
 }

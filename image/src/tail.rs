@@ -13,11 +13,11 @@
 //!     u64 entries in this layer
 //!     u64 position and u64 length of its entries
 //!     u64 position of its fences
-//!     u64 position, u64 number and u64 capacity of its slots
-//! u64 checksum (XXH3-64) of each block of 64 KiB before the tail, the last one shorter
+//!     u64 position and u64 number of its lines, u64 number of homes
+//! u64 checksum (XXH3-64) of each block of 4 KiB before the tail, the last one shorter
 //! ```
 
-use crate::format::{BLOCK, ENTRY_HEAD, FENCE_STEP, LayerId, PREAMBLE};
+use crate::format::{BLOCK, ENTRY_HEAD, FENCE_STEP, LINE_BYTES, LayerId, PREAMBLE};
 use downbeat_core::content::{DatasetSum, FARM_DATASETS_MAX, generation_digest};
 use downbeat_core::ids::{Digest, Name};
 
@@ -46,9 +46,9 @@ pub(crate) struct Part {
     pub(crate) records_at: usize,
     pub(crate) records_len: usize,
     pub(crate) fences_at: usize,
-    pub(crate) slots_at: usize,
-    pub(crate) slots: usize,
-    pub(crate) capacity: u64,
+    pub(crate) lines_at: usize,
+    pub(crate) lines: usize,
+    pub(crate) homes: u64,
 }
 
 impl Part {
@@ -63,13 +63,14 @@ impl Part {
         self.records_at >= PREAMBLE
             && inside(end(self.records_at, self.records_len, 1))
             && inside(end(self.fences_at, self.fences(), 8))
-            && inside(end(self.slots_at, self.slots, 8))
+            && inside(end(self.lines_at, self.lines, LINE_BYTES))
             && self
                 .entries
                 .checked_mul(ENTRY_HEAD as u64)
                 .is_some_and(|least| least <= self.records_len as u64)
-            && self.capacity <= self.slots as u64
-            && (self.entries == 0) == (self.capacity == 0)
+            && self.lines_at.is_multiple_of(LINE_BYTES)
+            && self.homes <= self.lines as u64
+            && (self.entries == 0) == (self.homes == 0)
     }
 }
 
@@ -86,16 +87,16 @@ impl Tail {
         for Table { name, sum, part } in &self.tables {
             push_name(&mut bytes, name);
             bytes.extend(sum.sum);
-            let Part { entries, records_at, records_len, fences_at, slots_at, slots, capacity } = *part;
+            let Part { entries, records_at, records_len, fences_at, lines_at, lines, homes } = *part;
             for number in [
                 sum.count,
                 entries,
                 records_at as u64,
                 records_len as u64,
                 fences_at as u64,
-                slots_at as u64,
-                slots as u64,
-                capacity,
+                lines_at as u64,
+                lines as u64,
+                homes,
             ] {
                 bytes.extend(number.to_le_bytes());
             }
@@ -149,9 +150,9 @@ fn take_table(from: &mut &[u8], tail_at: usize) -> Option<Table> {
         records_at: take_usize(from)?,
         records_len: take_usize(from)?,
         fences_at: take_usize(from)?,
-        slots_at: take_usize(from)?,
-        slots: take_usize(from)?,
-        capacity: take_u64(from)?,
+        lines_at: take_usize(from)?,
+        lines: take_usize(from)?,
+        homes: take_u64(from)?,
     };
     part.fits(tail_at).then_some(Table { name, sum, part })
 }

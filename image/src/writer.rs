@@ -3,7 +3,7 @@
 
 use crate::error::WriteError;
 use crate::format::{
-    DELETED, END_MAGIC, FENCE_STEP, FENCES_ALIGN, LayerId, MAGIC, OFFSET_MAX, PREAMBLE, SLOTS_ALIGN, VERSION,
+    DELETED, END_MAGIC, FENCE_STEP, FENCES_ALIGN, LINE_BYTES, LayerId, MAGIC, OFFSET_MAX, PREAMBLE, VERSION,
     hash,
 };
 use crate::image::Image;
@@ -121,17 +121,17 @@ impl LayerWriter {
         output.align(FENCES_ALIGN)?;
         let fences_at = output.at();
         open.fences.iter().try_for_each(|fence| output.put(&fence.to_le_bytes()))?;
-        output.align(SLOTS_ALIGN)?;
-        let slots_at = output.at();
-        let (slots, capacity) = open.pairs.write(output)?;
+        output.align(LINE_BYTES)?;
+        let lines_at = output.at();
+        let (lines, homes) = open.pairs.write(output)?;
         let part = Part {
             entries: open.entries,
             records_at: open.records_at as usize,
             records_len: records_len as usize,
             fences_at: fences_at as usize,
-            slots_at: slots_at as usize,
-            slots: slots as usize,
-            capacity,
+            lines_at: lines_at as usize,
+            lines: lines as usize,
+            homes,
         };
         self.parts.insert(open.name, part);
         Ok(())

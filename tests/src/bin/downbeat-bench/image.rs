@@ -54,10 +54,9 @@ pub(crate) fn memory(options: Options, report: &mut Report) -> io::Result<()> {
     let place = place(directory.path());
     let mut data = Data::new(records(options));
     let written = data.snapshot(&place)?;
-    let nothing = machine::resident()? - 0.0;
     let image = open(directory.path(), &written)?;
     drop(written);
-    let before = machine::resident()?.min(nothing);
+    let before = machine::resident()?;
     read_all(&image)?;
     let one = machine::resident()? - before;
     let changes = data.change(data.records / 100);
@@ -110,7 +109,8 @@ pub(crate) fn staging(options: Options, report: &mut Report) -> io::Result<()> {
             .bar(100.0)
             .note("just opened: the checksums of all blocks that are touched are compared too"),
     );
-    let (mut image, mut cycles) = (base, Vec::new());
+    let (mut image, mut cycles) = (data.stage(&place, &base, &changes)?, Vec::new());
+    drop(base);
     let most = if options.quick { 6 } else { 60 };
     for _ in 0..most {
         let changes = data.change(data.records / 100);

@@ -87,16 +87,18 @@ pub(crate) fn lookup(options: Options, report: &mut Report) -> io::Result<()> {
     let place = Place::Directory(directory.path().to_path_buf());
     let mut data = Data::new(records(options));
     let base = data.snapshot(&place)?;
+    let data_at_base = Data::new(records(options));
     let changes = data.change(data.records / 100);
     let one = data.stage(&place, &base, &changes)?;
-    // As worn as an image gets before its base is rewritten, or nearly.
+    // As worn as an image gets before its base is rewritten, or nearly: in a row of cycles overlays
+    // are merged, so that the longest chain has large and small ones.
     let mut worn = one.clone();
-    while !worn.wants_compaction() && worn.layers().count() < downbeat_image::LAYERS_MAX {
-        let share = if worn.layers().count() == 2 { 16 } else { 100 };
+    for share in [11, 50, 200] {
         let changes = data.change(data.records / share);
         worn = data.stage(&place, &worn, &changes)?;
     }
-    for image in [&base, &one, &worn] {
+    let held = data_at_base.snapshot(&Place::Memory)?;
+    for image in [&base, &one, &worn, &held] {
         image.verify().map_err(io::Error::other)?;
     }
     let records = || (0..data.records).map(|at| (key(at), data.value(at)));
@@ -110,6 +112,7 @@ pub(crate) fn lookup(options: Options, report: &mut Report) -> io::Result<()> {
         of_image(dataset(&base)?),
         of_image(dataset(&one)?),
         of_image(dataset(&worn)?),
+        of_image(dataset(&held)?),
         Box::new(|keys, how| batch(keys, how, |key| inline.get(key).map(|value| &value[..]))),
         Box::new(|keys, how| batch(keys, how, |key| tree.get(&key[..]).map(|value| &value[..]))),
     ];
@@ -119,6 +122,7 @@ pub(crate) fn lookup(options: Options, report: &mut Report) -> io::Result<()> {
         "image, base alone",
         "image, base and overlay of 1 %",
         &layers,
+        "image in memory, for comparison",
         "HashMap<[u8; 12], [u8; 100]>, for comparison",
         "BTreeMap<Box<[u8]>, Box<[u8]>>, for comparison",
     ];

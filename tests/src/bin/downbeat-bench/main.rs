@@ -23,31 +23,48 @@ struct Options {
     json: bool,
 }
 
-type Measure = fn(Options, &mut Report) -> std::io::Result<()>;
+/// A part of a suite: its name, and what measures its rows.
+type Measure = (&'static str, fn(Options, &mut Report) -> std::io::Result<()>);
 
-/// The suites by name, and what measures their rows. Memory comes first, while the process has
-/// little of its own.
+/// The suites by name, and their parts. Memory comes first, while the process has little of its own.
 const SUITES: &[(&str, &str, &[Measure])] = &[(
     "content",
     "a million records: the image that an agent reads",
-    &[image::memory, image::staging, image::cold_start, image::background, lookup::lookup],
+    &[
+        ("memory", image::memory),
+        ("staging", image::staging),
+        ("start", image::cold_start),
+        ("background", image::background),
+        ("lookup", lookup::lookup),
+    ],
 )];
 
 fn usage() -> String {
-    let mut text = "usage: downbeat-bench SUITE [--quick] [--json]\n\n".to_string();
-    for (name, about, _) in SUITES {
-        text += &format!("  {name:10} {about}\n");
+    let mut text = "usage: downbeat-bench SUITE [PART]... [--quick] [--json]\n\n".to_string();
+    for (name, about, parts) in SUITES {
+        let parts: Vec<&str> = parts.iter().map(|(part, _)| *part).collect();
+        text += &format!(
+            "  {name:10} {about}\n             parts: {}; all of them where none is named\n",
+            parts.join(", ")
+        );
     }
     text + "\n  --quick    a tenth of the records, few repetitions: no bar is judged\n  \
             --json     for programs\n\nThe exit status is 1 where a bar is missed."
 }
 
 fn main() -> ExitCode {
-    let (flags, suites): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.starts_with('-'));
+    let (flags, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.starts_with('-'));
     let has = |flag: &str| flags.iter().any(|given| given == flag);
-    let known = flags.iter().all(|flag| ["--quick", "--json"].contains(&flag.as_str()));
-    let suite = SUITES.iter().find(|(name, ..)| suites == [*name]);
-    let (Some((name, _, measures)), true) = (suite, known) else {
+    let mut known = flags.iter().all(|flag| ["--quick", "--json"].contains(&flag.as_str()));
+    let suite = words.split_first().and_then(|(suite, wanted)| {
+        let (name, _, parts) = SUITES.iter().find(|(name, ..)| suite == name)?;
+        known &= wanted.iter().all(|part| parts.iter().any(|(name, _)| part == name));
+        Some((
+            name,
+            parts.iter().filter(move |(name, _)| wanted.is_empty() || wanted.iter().any(|of| of == name)),
+        ))
+    });
+    let (Some((name, parts)), true) = (suite, known) else {
         let asked = has("--help") || has("-h");
         if asked {
             println!("{}", usage())
@@ -58,12 +75,12 @@ fn main() -> ExitCode {
     };
     let options = Options { quick: has("--quick"), json: has("--json") };
     let mut report = Report::new(name, options.quick);
-    for measure in *measures {
+    for (_, measure) in parts {
         if let Err(error) = measure(options, &mut report) {
             eprintln!("a measurement failed: {error}; make room for 1 GiB in the folder for temporary files");
             return ExitCode::from(2);
         }
     }
-    println!("{}", if options.json { report.json() } else { report.table() });
+    println!("{}", if options.json { report.json().to_string() } else { report.table() });
     if report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
