@@ -63,7 +63,7 @@ fn of_image(dataset: &Dataset) -> Lookup<'_> {
 /// of them read the same memory.
 fn measure(data: &Data, peers: &[Lookup<'_>], how: Use, rounds: u64) -> Vec<Vec<f64>> {
     let mut samples = vec![Vec::new(); peers.len()];
-    let mut seed = how as u64 + 1 << 50;
+    let mut seed = (how as u64 + 1) << 50;
     for round in 0..rounds + 20 {
         for (peer, samples) in peers.iter().zip(&mut samples) {
             let absent = if how == Use::Miss { data.records } else { 0 };
