@@ -1,15 +1,15 @@
 //! `downbeat agent`: the reference agent as a program. What an agent does is in `downbeat-agent`; here
 //! are its flags, its log, and a reader that says what readers see.
 
+use crate::digest::digest;
 use crate::failure::Failure;
 use crate::serve::{Signals, recorder};
 use crate::show;
 use clap::{Args, ValueEnum};
 use downbeat_agent::clock::Distortion;
 use downbeat_agent::{Agent, Builder, Clock, Look, Reader, What};
-use downbeat_core::content::{DatasetSum, GenerationHasher, record_digest};
 use downbeat_core::effect::Event;
-use downbeat_core::ids::{Digest, Incarnation, Name};
+use downbeat_core::ids::{Digest, Incarnation};
 use downbeat_core::serving::{Mode, Serving};
 use downbeat_core::time::{LocalTime, Span};
 use downbeat_trace::{Line, Recorder};
@@ -327,14 +327,8 @@ fn records(reader: &mut Reader, sight: Sight) -> Option<usize> {
 /// generation's sees whether they are whole (S5).
 fn records_digest(reader: &mut Reader, sight: Sight) -> Option<Digest> {
     let guard = reader.pinned(sight.generation?)?;
-    let mut hasher = GenerationHasher::new();
-    for (name, dataset) in guard.content().datasets() {
-        let name = Name::new(name).ok()?;
-        let mut sum = DatasetSum::default();
-        dataset.iter().for_each(|(key, value)| sum.add(record_digest(&name, key, value)));
-        hasher.push(&name, &sum).ok()?;
-    }
-    Some(hasher.finish())
+    let datasets = guard.content().datasets();
+    digest(datasets.flat_map(|(name, dataset)| dataset.iter().map(move |(key, value)| (name, key, value))))
 }
 
 fn line_json(

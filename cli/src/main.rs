@@ -6,6 +6,7 @@ mod print;
 mod agent;
 mod bulk;
 mod demo;
+mod digest;
 mod failure;
 mod history;
 mod operate;

@@ -337,9 +337,10 @@ impl Farm {
             history.edits.len(),
             widest(&history.tables) / 1_000
         );
-        faults.extend(
-            check::all(&history).into_iter().map(|(check, text)| format!("{check}: farm {FARM}: {text}")),
-        );
+        for (check, verdict) in check::all(&history) {
+            let told = verdict.faults.into_iter().take(10);
+            faults.extend(told.map(|text| format!("{check}: farm {FARM}: {text}")));
+        }
         faults.sort();
         faults.dedup();
         if keeps && !faults.is_empty() {

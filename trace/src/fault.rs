@@ -1,6 +1,7 @@
-//! What is found wrong with a trace.
+//! What is found wrong with a trace, and how much of it was judged.
 
 use crate::file::Place;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The trace can't be understood, or isn't whole.
@@ -31,10 +32,50 @@ impl Fault {
     pub(crate) fn of(check: &'static str, detail: String) -> Fault {
         Fault { check, line: None, detail }
     }
+
+    /// Id and name of the property that is broken, as in PROTOCOL §10; `None` where it is not one of
+    /// them, but what the judgement of all of them stands on.
+    pub fn property(&self) -> Option<(&'static str, &'static str)> {
+        self.check.split_once(' ')
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.check, self.detail)
+    }
+}
+
+/// What a judgement of traces comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    /// What is wrong.
+    pub(crate) faults: Vec<Fault>,
+    /// How often each property was looked at: one that never was says nothing.
+    pub(crate) judged: BTreeMap<&'static str, u64>,
+}
+
+impl Verdicts {
+    pub(crate) fn push(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    /// A property was looked at so often.
+    pub(crate) fn looked(&mut self, check: &'static str, times: u64) {
+        *self.judged.entry(check).or_default() += times;
+    }
+
+    /// A property is looked at where a line stands.
+    pub(crate) fn judge(
+        &mut self,
+        check: &'static str,
+        place: Place,
+        holds: bool,
+        detail: impl FnOnce() -> String,
+    ) {
+        self.looked(check, 1);
+        if !holds {
+            self.push(Fault::at(check, place, detail()));
+        }
     }
 }

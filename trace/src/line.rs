@@ -235,6 +235,30 @@ pub enum Line {
         /// Whether it was there.
         shown: bool,
     },
+    /// What production was made to hold by its only editor, and was answered.
+    Fed {
+        /// After the answer.
+        at: LocalTime,
+        /// Of which farm.
+        farm: Name,
+        /// The first epoch that can hold it, as the server answered.
+        from: Epoch,
+        /// The digest that a generation of these records alone has, scheduled ones left out.
+        records: Digest,
+    },
+    /// What was found in a generation by a read that kept hold of it.
+    Held {
+        /// When.
+        at: LocalTime,
+        /// Of which life.
+        life: Incarnation,
+        /// The generation.
+        generation: Generation,
+        /// The digest of its records, computed from them.
+        records: Digest,
+        /// The same of those that are not scheduled.
+        unscheduled: Digest,
+    },
     /// The process ends in order; nothing of it follows.
     End {
         /// When.

@@ -141,6 +141,8 @@ impl Line {
             | Line::Look { to: at, .. }
             | Line::Scheduled { at, .. }
             | Line::Shown { at, .. }
+            | Line::Fed { at, .. }
+            | Line::Held { at, .. }
             | Line::End { at }
             | Line::Incomplete { at } => Some(*at),
         }

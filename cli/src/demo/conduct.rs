@@ -1,11 +1,11 @@
 //! Runs the demo: hears the server's events, feeds a day for each epoch, looks at the agents, has the
-//! readers poll tightly near each T, and closes each cycle with its checks.
+//! readers poll tightly near each T, and closes each cycle with its figures. Nothing is judged before the
+//! end (`traces`).
 
 use super::cast::Member;
-use super::checks::{Checks, Evidence};
 use super::cycle::Cycle;
-use super::ledger::{Ledger, Scheduled, Staged, server_time};
-use super::rates::{NOTICE, Rates};
+use super::ledger::{Ledger, Staged};
+use super::rates::{NOTICE, Rates, Records, digest_of};
 use super::scene::Scene;
 use super::screen::{Live, Screen};
 use super::stage::{FARM, Stage};
@@ -15,7 +15,6 @@ use crate::remote::Told;
 use downbeat_agent::What;
 use downbeat_core::effect::Event;
 use downbeat_core::ids::{Epoch, Name};
-use downbeat_core::serving::Mode;
 use downbeat_core::time::{LocalTime, Span};
 use downbeat_trace::{Line, Recorder};
 use std::sync::Arc;
@@ -27,9 +26,6 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_millis(4);
 /// Generations that an agent has served before its cycles count.
 const JOINED: usize = 2;
-/// How long after a step of an agent's clock the break is to be found: until then what it believes is
-/// outside of what PROTOCOL §2 promises anything for.
-const GRACE: Span = Span::from_millis(250);
 
 /// All that plays.
 pub(crate) struct Conductor {
@@ -47,7 +43,6 @@ pub(crate) struct Conductor {
     pub(crate) staged_day: &'static str,
     pub(crate) wanted: u64,
     pub(crate) ledger: Ledger,
-    pub(crate) checks: Checks,
     pub(crate) cycles: Vec<Cycle>,
     /// The newest epoch whose cycle is closed.
     pub(crate) closed: Epoch,
@@ -60,7 +55,7 @@ pub(crate) struct Conductor {
 }
 
 impl Conductor {
-    /// Plays until so many cycles are over, or a property is broken.
+    /// Plays until so many cycles are over.
     ///
     /// # Errors
     /// The host is too busy to come to its cycles, or the server ended.
@@ -77,10 +72,7 @@ impl Conductor {
             let tracks = self.watcher.tracks();
             self.look(&tracks);
             self.tighten(&tracks);
-            let broken = self.close(&tracks);
-            if broken {
-                break;
-            }
+            self.close(&tracks);
             let Conductor { members, ledger, stage, screen, staged_day: day, .. } = self;
             let timeline = &stage.timeline;
             screen.draw(&Live { members, tracks: &tracks, ledger, day, timeline });
@@ -108,12 +100,6 @@ impl Conductor {
             };
             match told.name.as_str() {
                 "status" | "staged" => self.staged(&told)?,
-                "cycle" => {
-                    let (epoch, now) = (told.data["epoch"].as_u64(), server_time(&told.data["now"]));
-                    if let (Some(epoch), Some(now)) = (epoch, now) {
-                        self.checks.began(epoch, now, &self.ledger);
-                    }
-                }
                 "missed" => {
                     return Err(Failure::own("the demo missed events of its server: the host is too busy"));
                 }
@@ -125,25 +111,27 @@ impl Conductor {
     /// An epoch was staged: what production holds from now on is for the one after it.
     pub(crate) fn staged(&mut self, told: &Told) -> Result<(), Failure> {
         let Some(staged) = Staged::of(told) else { return Ok(()) };
-        self.checks.staged(&staged, &self.ledger);
         let heard = self.stage.timeline.now();
         if !self.ledger.enter(&staged, heard, self.members.len()) {
             return Ok(());
         }
         let before = self.fed.map(|day| self.rates.day(day));
         self.staged_day = before.map_or("no day yet", |day| day.date);
-        self.stage.feed(self.rates.day(self.next_day), before)?;
+        if before.is_none() {
+            self.note_fed(staged.epoch, &Records::new())?;
+        }
+        let from = self.stage.feed(self.rates.day(self.next_day), before)?;
+        self.note_fed(from, &self.rates.day(self.next_day).records())?;
         self.fed = Some(self.next_day);
         self.next_day += 1;
-        if self.scene.schedule && self.ledger.scheduled.is_none() && told.name == "staged" {
+        if self.scene.schedule && !self.ledger.scheduled && told.name == "staged" {
             // Between two regular activations, and past again at a regular one.
             let interval = self.stage.settings.interval;
             let from = staged.activation + interval + Span::from_nanos(interval.as_nanos() / 4 * 3);
             let until = staged.activation + interval.times(4);
-            self.stage.schedule(from, until)?;
-            self.ledger.scheduled = Some(Scheduled { from, until, after: staged.epoch });
-            let (at, after) = (self.stage.timeline.now(), staged.epoch);
-            let name = Name::new(FARM).map_err(Failure::own)?;
+            let after = self.stage.schedule(from, until)?.saturating_sub(1);
+            self.ledger.scheduled = true;
+            let (at, name) = (self.stage.timeline.now(), Name::new(FARM).map_err(Failure::own)?);
             self.notes.tell(|| Line::Scheduled {
                 at,
                 farm: name,
@@ -156,15 +144,19 @@ impl Conductor {
         Ok(())
     }
 
-    /// Looks at every agent: its enclosure against the truth, and how far it has come.
+    /// Tells the trace what production holds from an epoch on.
+    fn note_fed(&self, from: Epoch, records: &Records) -> Result<(), Failure> {
+        let (at, farm) = (self.stage.timeline.now(), Name::new(FARM).map_err(Failure::own)?);
+        if let Some(records) = digest_of(records) {
+            self.notes.tell(|| Line::Fed { at, farm, from, records });
+        }
+        Ok(())
+    }
+
+    /// Looks at every agent: how far it has come, and its ε.
     fn look(&mut self, tracks: &[Track]) {
         let timeline = &self.stage.timeline;
         for (number, member) in self.members.iter().enumerate() {
-            let stepped = self.scene.act.filter(|act| act.agent == number && act.step.is_some());
-            let grace = stepped.is_some() && self.acted.is_some_and(|at| timeline.now() - at < GRACE);
-            if !grace {
-                self.checks.enclosure(&member.role.name, &member.agent, timeline);
-            }
             let status = member.agent.status();
             let reading = member.agent.clock().read();
             for (epoch, entry) in self.ledger.epochs.range_mut(self.closed + 1..) {
@@ -202,9 +194,9 @@ impl Conductor {
         self.watcher.tight(at - margin, until);
     }
 
-    /// Closes the cycle of the next epoch, if it is over. Whether a property is broken by now.
-    fn close(&mut self, tracks: &[Track]) -> bool {
-        let Some((&epoch, entry)) = self.ledger.epochs.range(self.closed + 1..).next() else { return false };
+    /// Closes the cycle of the next epoch, if it is over.
+    fn close(&mut self, tracks: &[Track]) {
+        let Some((&epoch, entry)) = self.ledger.epochs.range(self.closed + 1..).next() else { return };
         let now = self.stage.timeline.now();
         let at = self.stage.timeline.host(entry.activation);
         let away = self.scene.act.filter(|_| self.acted.is_some()).map(|act| act.agent);
@@ -216,28 +208,14 @@ impl Conductor {
         let over = tracks.iter().enumerate().all(done);
         let patience = Span::from_nanos(self.stage.settings.interval.as_nanos() / 2);
         if at > now || !(over || now - at > patience) {
-            return false;
+            return;
         }
         self.closed = epoch;
         let roles: Vec<_> = self.members.iter().map(|member| member.role.clone()).collect();
-        let names: Vec<_> = roles.iter().map(|role| role.name.clone()).collect();
-        let timeline = &self.stage.timeline;
-        let evidence = Evidence {
-            mode: self.scene.common.mode,
-            names: &names,
-            tracks,
-            ledger: &self.ledger,
-            timeline,
-            rates: &self.rates,
-        };
-        self.checks.readers(&evidence);
-        if self.scene.common.mode == Mode::Prompt {
-            self.switches(epoch, tracks, &names);
-        }
         let Some(cycle) =
             Cycle::measure(epoch, &self.ledger, &roles, tracks, &self.rates, &self.stage.timeline)
         else {
-            return false;
+            return;
         };
         // A cycle counts where everybody was there before it, and has joined: an agent's first switch is
         // by the strict proof, in prompt too (S10).
@@ -252,30 +230,6 @@ impl Conductor {
         if counts {
             self.cycles.push(cycle);
             self.act();
-        }
-        !self.checks.violations.is_empty()
-    }
-
-    /// S8, for each agent that switched.
-    fn switches(&mut self, epoch: Epoch, tracks: &[Track], names: &[String]) {
-        let Some(entry) = self.ledger.epochs.get(&epoch) else { return };
-        let evidence = Evidence {
-            mode: self.scene.common.mode,
-            names,
-            tracks,
-            ledger: &self.ledger,
-            timeline: &self.stage.timeline,
-            rates: &self.rates,
-        };
-        for ((name, track), way) in names.iter().zip(tracks).zip(&entry.agents) {
-            // The plan was made with the samples before T; one that came after it may be better.
-            let epsilon = way.recorded.into_iter().chain(way.epsilon).max();
-            // One that did not hold the generation by T is late for another reason, and not current.
-            let t = self.stage.timeline.host(entry.activation);
-            let current = way.armed.is_some_and(|armed| armed < t);
-            if let (Some(served), Some(epsilon)) = (track.of(epoch), epsilon) {
-                self.checks.switch(name, served, epsilon, current, &evidence);
-            }
         }
     }
 

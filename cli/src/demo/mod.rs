@@ -1,21 +1,20 @@
 //! `downbeat demo`: a server and some agents with wrong clocks in one process, real data, and readers
-//! that see the agents go over to each day at the same instant. It checks what can be seen of PROTOCOL
-//! §10 from outside, and `--break` shows what a guard is for.
+//! that see the agents go over to each day at the same instant. All of it is traced; at the end
+//! `downbeat-trace` replays the traces and judges by them which properties of PROTOCOL §10 held. `--break`
+//! shows what a guard is for.
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | `scene` | what is played: the ordinary demo, and a scene for each guard that can be switched off |
 //! | `cast`, `relay` | the agents and what is wrong with them; the slow link |
 //! | `stage`, `timeline` | the embedded server, and its clock that the demo knows exactly |
-//! | `rates` | the data, and what a generation of it must be |
+//! | `rates` | the data, and what a day of it is |
 //! | `watcher` | the readers |
 //! | `ledger`, `cycle` | what is known of each epoch; a cycle as it was measured |
-//! | `checks` | the properties, by name |
-//! | `traces` | what core was given and answered, replayed at the end |
+//! | `traces` | what core was given and answered, what readers saw, and what the judge says of it |
 //! | `conduct`, `screen` | the course of it; what people see |
 
 mod cast;
-mod checks;
 mod conduct;
 mod cycle;
 mod ledger;
@@ -32,7 +31,6 @@ use crate::agent::ModeName;
 use crate::failure::Failure;
 use crate::serve::Signals;
 use crate::show;
-use checks::{Checks, Violation};
 use clap::Args;
 use conduct::Conductor;
 use downbeat_core::time::Span;
@@ -44,7 +42,7 @@ use serde_json::json;
 use stage::Stage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use traces::Traces;
+use traces::Names;
 use watcher::Watcher;
 
 /// Shows a farm of agents with wrong clocks that go over to each new day at the same instant
@@ -136,7 +134,6 @@ impl Demo {
             staged_day: "no day yet",
             wanted: u64::from(self.cycles),
             ledger: Ledger::default(),
-            checks: Checks::default(),
             cycles: Vec::new(),
             closed: 0,
             interrupted,
@@ -145,8 +142,8 @@ impl Demo {
         };
         let made = conductor.stage.made.clone();
         conductor.staged(&made)?;
-        conductor.play()?;
-        self.end(conductor, &runtime)
+        let played = conductor.play();
+        self.end(conductor, played, &runtime)
     }
 
     fn first_day(&self, rates: &Rates) -> Result<usize, Failure> {
@@ -180,41 +177,41 @@ impl Demo {
         }
     }
 
-    /// The summary, the replay, and whether all was well.
-    fn end(&self, conductor: Conductor, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
-        let Conductor { cycles, checks, scene, mut screen, members, watcher, stage, .. } = conductor;
+    /// The judgement, the summary, and whether all was well. What was broken counts, however the play
+    /// ended.
+    fn end(
+        &self,
+        conductor: Conductor,
+        played: Result<(), Failure>,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<(), Failure> {
+        let Conductor { cycles, scene, mut screen, members, watcher, stage, .. } = conductor;
         let tracks = watcher.end();
+        let names = Names::of(&members);
         for member in members {
             runtime.block_on(member.stop());
         }
-        let told = stage.close(Traces::replay)?;
+        let told = stage.close(|traces| traces.judge(&names))?;
         let mode = if scene.common.mode == ModeName::Strict.mode() { "strict" } else { "prompt" };
-        screen.summary(&cycles, &checks, &tracks);
-        screen.say(&told.text());
-        let violations = checks.violations;
-        let faults = &told.replayed.faults;
+        screen.summary(&cycles, &told, &tracks);
         if self.json {
             let all: Vec<_> = cycles.iter().map(cycle::Cycle::json).collect();
-            let violations: Vec<_> = violations.iter().map(Violation::json).collect();
-            let replay = told.json();
-            show::json(&json!({ "mode": mode, "violations": violations, "cycles": all, "replay": replay }));
+            show::json(
+                &json!({ "mode": mode, "violations": told.violations(), "cycles": all, "replay": told.json() }),
+            );
         } else {
-            for violation in violations.iter().skip(1) {
-                println!("also: {} {}: {}", violation.property, violation.name(), violation.detail);
-            }
-            faults.iter().for_each(|fault| println!("replayed: {fault}"));
+            told.broken.iter().skip(1).for_each(|broken| println!("also: {broken}"));
         }
-        match (violations.first(), faults.first()) {
-            (Some(first), _) => {
-                let text = format!("broken: {} {}: {}", first.property, first.name(), first.detail);
-                Err(Failure::Broken { text, told: self.json })
-            }
-            (None, Some(first)) => Err(Failure::Broken { text: format!("broken: {first}"), told: self.json }),
-            (None, None) if self.broken.is_some() && !self.guarded => Err(Failure::refused(
+        if let Some(first) = told.broken.first() {
+            return Err(Failure::Broken { text: format!("broken: {first}"), told: self.json });
+        }
+        played?;
+        if self.broken.is_some() && !self.guarded {
+            return Err(Failure::refused(
                 "the guard is off, and no property was seen broken",
                 "play it again with more --cycles",
-            )),
-            (None, None) => Ok(()),
+            ));
         }
+        Ok(())
     }
 }

@@ -1,10 +1,18 @@
-//! The data of the demo: the European Central Bank's daily reference rates, a day a generation. Also the
-//! model by which what readers saw is judged (S5, S6): what a day's records must be.
+//! The data of the demo: the European Central Bank's daily reference rates, a day a generation. Also what
+//! a day's records must be, by which the content that readers saw is judged (S5).
 
+use crate::digest;
+use downbeat_core::ids::Digest;
 use std::collections::BTreeMap;
 
 /// The records of a generation, by dataset and key.
 pub(crate) type Records = BTreeMap<(String, String), String>;
+
+/// The digest of a generation of these records.
+pub(crate) fn digest_of(records: &Records) -> Option<Digest> {
+    let each = records.iter();
+    digest::digest(each.map(|((dataset, key), value)| (dataset.as_str(), key.as_bytes(), value.as_bytes())))
+}
 
 /// The dataset of the rates; its keys are currencies.
 pub(crate) const RATES: &str = "rates";

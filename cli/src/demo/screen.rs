@@ -2,10 +2,10 @@
 //! is drawn anew while the cycle runs.
 
 use super::cast::Member;
-use super::checks::Checks;
 use super::cycle::Cycle;
 use super::ledger::{Entry, Ledger};
 use super::timeline::Timeline;
+use super::traces::Told;
 use super::watcher::Track;
 use crate::show;
 use downbeat_core::ids::Epoch;
@@ -135,7 +135,7 @@ impl Screen {
     }
 
     /// The end.
-    pub(crate) fn summary(&mut self, cycles: &[Cycle], checks: &Checks, tracks: &[Track]) {
+    pub(crate) fn summary(&mut self, cycles: &[Cycle], told: &Told, tracks: &[Track]) {
         if self.silent {
             return;
         }
@@ -145,11 +145,7 @@ impl Screen {
         if let (Some(least), Some(most)) = (spreads.iter().min(), spreads.iter().max()) {
             text.push_str(&format!(", spread {} to {}", show::span(*least), show::span(*most)));
         }
-        let looked: Vec<String> = checks.looked.iter().map(|(id, times)| format!("{id} {times}x")).collect();
-        text.push_str(&format!("\nlooked at: {}", looked.join(", ")));
-        if checks.violations.is_empty() {
-            text.push_str("\nNo property was broken.");
-        }
+        text.push_str(&format!("\n{}", told.text()));
         self.say(&text);
     }
 }

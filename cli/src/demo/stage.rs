@@ -7,10 +7,11 @@ use super::traces::Traces;
 use crate::failure::Failure;
 use crate::remote::{Remote, Sent, Target, Told};
 use downbeat_core::guard::Guards;
+use downbeat_core::ids::Epoch;
 use downbeat_core::settings::{Limits, Settings};
 use downbeat_core::time::{ServerTime, Span};
 use downbeat_server::{Config, Handle, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -103,17 +104,17 @@ impl Stage {
         then(&traces)
     }
 
-    /// Makes production a day's, in one transaction.
-    pub(crate) fn feed(&self, day: &Day, before: Option<&Day>) -> Result<(), Failure> {
+    /// Makes production a day's, in one transaction. Returns the first epoch that can hold it.
+    pub(crate) fn feed(&self, day: &Day, before: Option<&Day>) -> Result<Epoch, Failure> {
         let path = self.remote.of_farm("/apply");
-        self.remote.send("POST", &path, &Sent::Bytes(day.edits(before).as_bytes())).map(|_| ())
+        first_epoch(&self.remote.send("POST", &path, &Sent::Bytes(day.edits(before).as_bytes()))?)
     }
 
-    /// Enters the scheduled record.
-    pub(crate) fn schedule(&self, from: ServerTime, until: ServerTime) -> Result<(), Failure> {
+    /// Enters the scheduled record. Returns the first epoch that can hold it.
+    pub(crate) fn schedule(&self, from: ServerTime, until: ServerTime) -> Result<Epoch, Failure> {
         let body = json!({ "dataset": NOTICE, "key": KEY, "value": "a scheduled notice",
             "effective_at": from.as_nanos(), "expires_at": until.as_nanos() });
-        self.remote.send("POST", &self.remote.of_farm("/scheduled"), &Sent::Json(&body)).map(|_| ())
+        first_epoch(&self.remote.send("POST", &self.remote.of_farm("/scheduled"), &Sent::Json(&body))?)
     }
 
     /// What happens in the farm, told on a thread of its own, until the server ends.
@@ -129,4 +130,11 @@ impl Stage {
         });
         Ok(receiver)
     }
+}
+
+/// What the answer to an edit names.
+fn first_epoch(answer: &Value) -> Result<Epoch, Failure> {
+    answer["epoch"]
+        .as_u64()
+        .ok_or_else(|| Failure::own("the demo's server could not say when an edit counts"))
 }

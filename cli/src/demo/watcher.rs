@@ -6,7 +6,7 @@
 //! An instant here is that of the look at the clock that justified the read, on the host's undistorted
 //! clock, which the agents can't see.
 
-use super::rates::{KEY, NOTICE, Records};
+use super::rates::{KEY, NOTICE, Records, digest_of};
 use super::stage::FARM;
 use downbeat_agent::{Clock, Look, Reader};
 use downbeat_core::ids::{Epoch, Generation, Incarnation, Name};
@@ -25,11 +25,8 @@ const IDLE: Duration = Duration::from_micros(500);
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     pub(crate) generation: Generation,
-    /// The first and the last read that got it.
+    /// The first read that got it.
     pub(crate) first: LocalTime,
-    pub(crate) last: LocalTime,
-    /// The last read before that got the generation before; `None` where there was none.
-    pub(crate) before: Option<LocalTime>,
     /// The first read that was held for it.
     pub(crate) held: Option<LocalTime>,
     /// The last read of any outcome before the first: how exactly `first` is known.
@@ -38,20 +35,12 @@ pub(crate) struct Served {
     pub(crate) content: Option<Arc<Records>>,
 }
 
-/// A read that went back a generation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WentBack {
-    pub(crate) from: Epoch,
-    pub(crate) to: Epoch,
-}
-
 /// What the readers of one agent saw.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Track {
     /// In the order in which they were seen.
     pub(crate) served: Vec<Served>,
     pub(crate) newest: Epoch,
-    pub(crate) went_back: Option<WentBack>,
     /// What the last read got.
     pub(crate) now: Option<Serving>,
     pub(crate) reads: u64,
@@ -66,10 +55,6 @@ impl Track {
         self.reads += 1;
         self.now = Some(serving);
         if let Some(generation) = serving.generation() {
-            if generation.epoch < self.newest {
-                let back = WentBack { from: self.newest, to: generation.epoch };
-                self.went_back.get_or_insert(back);
-            }
             self.newest = self.newest.max(generation.epoch);
         }
         match serving {
@@ -84,22 +69,9 @@ impl Track {
 
     fn current(&mut self, generation: Generation, host: LocalTime) {
         let held = self.held.take();
-        match self.served.iter_mut().rev().find(|served| served.generation == generation) {
-            Some(served) => served.last = host,
-            None => {
-                let before = self.served.last().map(|served| served.last);
-                let looked_before = self.looked;
-                let content = None;
-                self.served.push(Served {
-                    generation,
-                    first: host,
-                    last: host,
-                    before,
-                    held,
-                    looked_before,
-                    content,
-                });
-            }
+        if !self.served.iter().rev().any(|served| served.generation == generation) {
+            let looked_before = self.looked;
+            self.served.push(Served { generation, first: host, held, looked_before, content: None });
         }
     }
 
@@ -230,7 +202,7 @@ fn watch(mut readers: Vec<(Reader, Incarnation)>, shared: &Shared, recorder: &Re
 /// What is in the generations that were seen and not looked into yet.
 fn read_contents(readers: &mut [(Reader, Incarnation)], shared: &Shared, recorder: &Recorder) {
     let mut tracks = shared.tracks();
-    for ((reader, _), track) in readers.iter_mut().zip(tracks.iter_mut()) {
+    for ((reader, life), track) in readers.iter_mut().zip(tracks.iter_mut()) {
         for served in track.served.iter_mut().filter(|served| served.content.is_none()) {
             let Some(guard) = reader.pinned(served.generation) else { continue };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -239,13 +211,22 @@ fn read_contents(readers: &mut [(Reader, Incarnation)], shared: &Shared, recorde
                 let named = dataset.iter().map(|(key, value)| ((name.to_owned(), text(key)), text(value)));
                 records.extend(named);
             }
-            let shown = records.contains_key(&(NOTICE.to_owned(), KEY.to_owned()));
-            let (generation, at) = (served.generation, Clock::host().now());
-            if let Ok(farm) = Name::new(FARM) {
-                recorder.tell(|| Line::Shown { at, farm, record: NOTICE.to_owned(), generation, shown });
-            }
+            tell_content(*life, served.generation, &records, recorder);
             served.content = Some(Arc::new(records));
         }
+    }
+}
+
+/// Tells the trace what was in a generation.
+fn tell_content(life: Incarnation, generation: Generation, records: &Records, recorder: &Recorder) {
+    let at = Clock::host().now();
+    let mut rest = records.clone();
+    let shown = rest.remove(&(NOTICE.to_owned(), KEY.to_owned())).is_some();
+    if let Ok(farm) = Name::new(FARM) {
+        recorder.tell(|| Line::Shown { at, farm, record: NOTICE.to_owned(), generation, shown });
+    }
+    if let (Some(records), Some(unscheduled)) = (digest_of(records), digest_of(&rest)) {
+        recorder.tell(|| Line::Held { at, life, generation, records, unscheduled });
     }
 }
 
@@ -271,12 +252,8 @@ mod tests {
         track.note(Serving::Hold, at(8));
         track.note(Serving::Staged(generation(2)), at(9));
         let served = track.of(2).unwrap();
-        assert_eq!((served.first, served.before, served.held), (at(9), Some(at(5)), Some(at(6))));
+        assert_eq!((served.first, served.held), (at(9), Some(at(6))));
         assert_eq!(served.looked_before, Some(at(8)));
-        assert_eq!((track.of(1).unwrap().first, track.of(1).unwrap().last), (at(2), at(5)));
-        assert!(track.went_back.is_none());
-        track.note(Serving::Stale(generation(1)), at(10));
-        let back = track.went_back.unwrap();
-        assert_eq!((back.from, back.to), (2, 1));
+        assert_eq!(track.of(1).unwrap().first, at(2));
     }
 }

@@ -4,23 +4,20 @@
 //! Two readers of one prompt agent are compared over its lives only: each is right by the plan that it
 //! loaded before its look at the clock.
 
-use super::TWO_READINGS;
 use super::history::{History, Mode, Span};
+use super::{TWO_READINGS, Verdict};
 
-pub(super) fn check(history: &History) -> Vec<String> {
-    let mut faults = Vec::new();
+pub(super) fn check(history: &History) -> Verdict {
+    let mut verdict = Verdict::default();
     for life in &history.lives {
         for reader in &life.readers {
             let seen: Vec<_> = reader.iter().filter(|span| !span.stale).collect();
             for pair in seen.windows(2) {
-                if pair[1].epoch < pair[0].epoch || pair[1].first < pair[0].last {
+                let rises = pair[1].epoch >= pair[0].epoch && pair[1].first >= pair[0].last;
+                verdict.judge(rises, || {
                     let who = &life.agent;
-                    faults.push(format!(
-                        "a reader of {who} went from {} to {}",
-                        told(pair[0]),
-                        told(pair[1])
-                    ));
-                }
+                    format!("a reader of {who} went from {} to {}", told(pair[0]), told(pair[1]))
+                });
             }
         }
     }
@@ -29,19 +26,16 @@ pub(super) fn check(history: &History) -> Vec<String> {
         for (other_life, other) in &spans {
             let strict = life.mode == Mode::Strict && other_life.mode == Mode::Strict;
             let restarted = life.agent == other_life.agent && !std::ptr::eq(*life, *other_life);
-            let back = other.epoch < span.epoch && other.last > span.first + TWO_READINGS;
-            if (strict || restarted) && back {
-                faults.push(format!(
-                    "{} saw {}, and {} then {}",
-                    life.agent,
-                    told(span),
-                    other_life.agent,
-                    told(other)
-                ));
+            if !(strict || restarted) || other.epoch >= span.epoch {
+                continue;
             }
+            verdict.judge(other.last <= span.first + TWO_READINGS, || {
+                let (first, then) = (&life.agent, &other_life.agent);
+                format!("{first} saw {}, and {then} then {}", told(span), told(other))
+            });
         }
     }
-    faults
+    verdict
 }
 
 fn told(span: &Span) -> String {
@@ -56,7 +50,7 @@ mod tests {
     #[test]
     fn a_reader_that_goes_back_is_found() {
         let back = spoiled(|history| history.lives[2].readers[0].swap(1, 2));
-        assert!(check(&back)[0].contains("a reader of three went from epoch 3"));
+        assert!(check(&back).faults[0].contains("a reader of three went from epoch 3"));
     }
 
     #[test]
@@ -69,8 +63,8 @@ mod tests {
                 history.lives.push(again);
             })
         };
-        assert!(check(&spoil(false))[0].starts_with("three saw epoch 4"));
-        assert_eq!(check(&spoil(true)), [""; 0]);
+        assert!(check(&spoil(false)).faults[0].starts_with("three saw epoch 4"));
+        assert_eq!(check(&spoil(true)).faults, [""; 0]);
     }
 
     #[test]
@@ -80,6 +74,6 @@ mod tests {
             history.lives[1].readers[0][2].last = t(4) + 3 * MILLI;
             history.lives[1].readers[0].truncate(3);
         });
-        assert!(check(&back)[0].contains("one saw epoch 4"));
+        assert!(check(&back).faults[0].contains("one saw epoch 4"));
     }
 }

@@ -1,36 +1,37 @@
 //! S10: the first read of a life that is not marked stale is of the generation that is live then, by
 //! the table and by what strict agents served at that instant.
 
-use super::TWO_READINGS;
 use super::history::{History, Mode};
+use super::{TWO_READINGS, Verdict};
 
-pub(super) fn check(history: &History) -> Vec<String> {
-    let mut faults = Vec::new();
+pub(super) fn check(history: &History) -> Verdict {
+    let mut verdict = Verdict::default();
     for life in &history.lives {
         let spans = life.readers.iter().flatten().filter(|span| !span.stale);
         let Some(first) = spans.min_by_key(|span| span.first) else { continue };
         let (who, epoch, at) = (&life.agent, first.epoch, first.first);
-        if let Some((earliest, _)) = history.activations(epoch)
-            && at < earliest - TWO_READINGS
-        {
-            faults.push(format!("{who} began with epoch {epoch}, {} ns before its T", earliest - at));
+        if let Some((earliest, _)) = history.activations(epoch) {
+            verdict.judge(at >= earliest - TWO_READINGS, || {
+                format!("{who} began with epoch {epoch}, {} ns before its T", earliest - at)
+            });
         }
-        if let Some((_, latest)) = history.activations(epoch + 1)
-            && at > latest + TWO_READINGS
-        {
-            faults.push(format!("{who} began with epoch {epoch}, {} ns after the next T", at - latest));
+        if let Some((_, latest)) = history.activations(epoch + 1) {
+            verdict.judge(at <= latest + TWO_READINGS, || {
+                format!("{who} began with epoch {epoch}, {} ns after the next T", at - latest)
+            });
         }
         for (other, span) in history.spans(Some(Mode::Strict)) {
             let at_once = span.first + TWO_READINGS < at && at + TWO_READINGS < span.last;
-            if at_once && (span.epoch, &span.digest) != (epoch, &first.digest) {
-                faults.push(format!(
-                    "{who} began with epoch {epoch} at {at} while {} served epoch {}",
-                    other.agent, span.epoch
-                ));
+            if !at_once {
+                continue;
             }
+            verdict.judge((span.epoch, &span.digest) == (epoch, &first.digest), || {
+                let (other, served) = (&other.agent, span.epoch);
+                format!("{who} began with epoch {epoch} at {at} while {other} served epoch {served}")
+            });
         }
     }
-    faults
+    verdict
 }
 
 #[cfg(test)]
@@ -48,17 +49,17 @@ mod tests {
     #[test]
     fn a_joiner_with_an_older_or_a_newer_generation_is_found_both_ways() {
         for (epoch, by_table) in [(2, "after the next T"), (4, "before its T")] {
-            let faults = check(&joining_with(epoch));
+            let faults = check(&joining_with(epoch)).faults;
             assert!(faults[0].contains(by_table), "{faults:?}");
             assert!(faults[1].contains("while one served epoch 3"), "{faults:?}");
         }
-        assert_eq!(check(&joining_with(3)), [""; 0]);
+        assert_eq!(check(&joining_with(3)).faults, [""; 0]);
     }
 
     #[test]
     fn a_first_read_that_is_marked_is_no_join() {
         let mut history = joining_with(2);
         history.lives[4].readers[0][0].stale = true;
-        assert_eq!(check(&history), [""; 0]);
+        assert_eq!(check(&history).faults, [""; 0]);
     }
 }

@@ -1,6 +1,7 @@
 //! The properties of PROTOCOL §10 that can be seen from outside, judged over a run's [`History`] at the
-//! real instants: one file for each. A check returns what is wrong, one text a fault; none where all
-//! is well. Each has tests that show it a doctored history, which it must reject.
+//! real instants: one file for each. A check returns what is wrong, one text a fault (none where all
+//! is well), and how often it looked. Each has tests that show it a doctored history, which it must
+//! reject.
 //!
 //! S1 to S4 over a server's own steps, S11 and S12 need more than what is seen from outside: they are
 //! judged by the replay.
@@ -19,8 +20,26 @@ mod whole_generation;
 
 use history::History;
 
-/// A check: the faults that it finds.
-pub type Check = fn(&History) -> Vec<String>;
+/// What a check comes to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Verdict {
+    /// How often it looked: where that is 0, it says nothing.
+    pub looked: u64,
+    /// What is wrong.
+    pub faults: Vec<String>,
+}
+
+impl Verdict {
+    fn judge(&mut self, holds: bool, detail: impl FnOnce() -> String) {
+        self.looked += 1;
+        if !holds {
+            self.faults.push(detail());
+        }
+    }
+}
+
+/// A check of a history.
+pub type Check = fn(&History) -> Verdict;
 
 /// All checks, by the names of PROTOCOL §10.
 pub const ALL: [(&str, Check); 9] = [
@@ -39,13 +58,9 @@ pub const ALL: [(&str, Check); 9] = [
 /// time suspended to half a microsecond.
 const TWO_READINGS: i64 = 1_000;
 
-/// The faults that all checks find, each after its property's name; at most ten a property.
-pub fn all(history: &History) -> Vec<(&'static str, String)> {
-    let mut faults = Vec::new();
-    for (name, check) in ALL {
-        faults.extend(check(history).into_iter().take(10).map(|fault| (name, fault)));
-    }
-    faults
+/// What all checks come to, each after its property's name.
+pub fn all(history: &History) -> impl Iterator<Item = (&'static str, Verdict)> {
+    ALL.iter().map(move |(name, check)| (*name, check(history)))
 }
 
 #[cfg(test)]
@@ -57,14 +72,17 @@ mod tests {
 
     #[test]
     fn a_sound_history_passes_every_check() {
-        assert_eq!(all(&sample::sound()), []);
+        for (name, verdict) in all(&sample::sound()) {
+            assert_eq!(verdict.faults, [""; 0], "{name}");
+            assert!(verdict.looked > 0, "{name} never looked");
+        }
     }
 
     #[test]
     fn each_check_has_a_history_that_it_alone_or_first_rejects() {
         // What each file's own tests show one by one: here only that none of them is vacuous.
         for (name, check) in ALL {
-            let rejected = sample::doctored().into_iter().any(|doctored| !check(&doctored).is_empty());
+            let rejected = sample::doctored().into_iter().any(|doctored| !check(&doctored).faults.is_empty());
             assert!(rejected, "{name} rejects nothing");
         }
     }

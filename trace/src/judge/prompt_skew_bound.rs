@@ -2,36 +2,32 @@
 //! the farm's limit; and the one before it no more than 2ε after. ε is the agent's own at the switch;
 //! where it died before it told, the limit alone binds.
 
-use super::TWO_READINGS;
 use super::history::{History, Life, Mode};
+use super::{TWO_READINGS, Verdict};
 
-pub(super) fn check(history: &History) -> Vec<String> {
-    let mut faults = Vec::new();
+pub(super) fn check(history: &History) -> Verdict {
+    let mut verdict = Verdict::default();
     for (life, span) in history.spans(Some(Mode::Prompt)).filter(|(_, span)| !span.stale) {
-        if let Some((earliest, _)) = history.activations(span.epoch) {
-            let told = epsilon(life, span.epoch).unwrap_or(i64::MAX);
+        let (who, epoch) = (&life.agent, span.epoch);
+        if let Some((earliest, _)) = history.activations(epoch) {
+            let told = epsilon(life, epoch).unwrap_or(i64::MAX);
             let bound = told.min(history.early_limit);
             let by = earliest - span.first;
-            if by > bound + TWO_READINGS {
-                let who = &life.agent;
-                faults.push(format!("{who} served epoch {} {by} ns before T, bound {bound}", span.epoch));
-            }
+            verdict.judge(by <= bound + TWO_READINGS, || {
+                format!("{who} served epoch {epoch} {by} ns before T, bound {bound}")
+            });
         }
-        if let Some((_, latest)) = history.activations(span.epoch + 1)
-            && let Some(epsilon) = epsilon(life, span.epoch + 1)
+        if let Some((_, latest)) = history.activations(epoch + 1)
+            && let Some(epsilon) = epsilon(life, epoch + 1)
         {
             let bound = epsilon.saturating_mul(2);
             let by = span.last - latest;
-            if by > bound.saturating_add(TWO_READINGS) {
-                let who = &life.agent;
-                faults.push(format!(
-                    "{who} served epoch {} {by} ns after the next T, bound {bound}",
-                    span.epoch
-                ));
-            }
+            verdict.judge(by <= bound.saturating_add(TWO_READINGS), || {
+                format!("{who} served epoch {epoch} {by} ns after the next T, bound {bound}")
+            });
         }
     }
-    faults
+    verdict
 }
 
 fn epsilon(life: &Life, epoch: u64) -> Option<i64> {
@@ -46,14 +42,14 @@ mod tests {
     #[test]
     fn too_early_and_too_late_are_found() {
         let early = spoiled(|history| history.lives[2].readers[0][2].first = t(3) - 2 * MILLI);
-        assert!(check(&early)[0].contains("before T, bound 1000000"));
+        assert!(check(&early).faults[0].contains("before T, bound 1000000"));
         let late = spoiled(|history| history.lives[2].readers[0][2].last = t(4) + 3 * MILLI);
-        assert!(check(&late)[0].contains("after the next T, bound 2000000"));
+        assert!(check(&late).faults[0].contains("after the next T, bound 2000000"));
         let stale = spoiled(|history| {
             history.lives[2].readers[0][2].last = t(4) + 3 * MILLI;
             history.lives[2].readers[0][2].stale = true;
         });
-        assert_eq!(check(&stale), [""; 0], "what is marked stale may be late");
+        assert_eq!(check(&stale).faults, [""; 0], "what is marked stale may be late");
     }
 
     #[test]
@@ -64,7 +60,7 @@ mod tests {
                 history.lives[2].readers[0][2].first = first;
             })
         };
-        assert_eq!(check(&silent(t(3) - 40 * MILLI)), [""; 0]);
-        assert!(check(&silent(t(3) - 60 * MILLI))[0].contains("bound 50000000"));
+        assert_eq!(check(&silent(t(3) - 40 * MILLI)).faults, [""; 0]);
+        assert!(check(&silent(t(3) - 60 * MILLI)).faults[0].contains("bound 50000000"));
     }
 }

@@ -3,7 +3,7 @@
 //! every input, and what readers saw can be compared with the plans that were published.
 
 use super::clocks::{Moment, TWO_READINGS, Timelines};
-use crate::fault::{CLOCKS, CONFORMS, Fault};
+use crate::fault::{CLOCKS, CONFORMS, Fault, Verdicts};
 use crate::file::Place;
 use crate::line::Input;
 use downbeat_core::agent::{Agent, Config, Start};
@@ -92,21 +92,21 @@ impl Life {
         input: &Input,
         out: &Effects,
         truth: &Timelines,
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) {
         if self.lost {
             return;
         }
-        self.moment(place, moment, input, faults);
+        self.moment(place, moment, input, verdicts);
         if !matches!(input, Input::ClockBroke) {
-            self.enclosure(place, moment, truth, faults);
+            self.enclosure(place, moment, truth, verdicts);
         }
-        self.answers_what_was_asked(place, input, faults);
+        self.answers_what_was_asked(place, input, verdicts);
         let found = input.give(&mut self.machine, moment.local);
         if found != *out {
             self.lost = true;
             let who = self.who();
-            return faults.push(Fault::at(CONFORMS, place, differs(&who, input, &found, out)));
+            return verdicts.push(Fault::at(CONFORMS, place, differs(&who, input, &found, out)));
         }
         // Inputs of one turn share a reading, which is from before the first one's plan was published.
         let earlier = self.plans.iter_mut().rev().skip_while(|published| published.from >= moment.host);
@@ -119,7 +119,7 @@ impl Life {
                     self.plans.push(Published { from: moment.host, surely: LocalTime::MAX, plan: *plan });
                 }
                 Effect::Event(Event::Switched(switched)) => self.switches.push(*switched),
-                Effect::Event(Event::ClockBroken) => self.clock_broken(place, moment, input, faults),
+                Effect::Event(Event::ClockBroken) => self.clock_broken(place, moment, input, verdicts),
                 Effect::Verify { target } => self.verifying.push(*target),
                 _ => {}
             }
@@ -127,12 +127,12 @@ impl Life {
         if let Input::Receive(ToAgent::Reply(reply)) = input {
             self.replies.push((place, moment.host, reply.clone()));
         }
-        self.enclosure(place, moment, truth, faults);
+        self.enclosure(place, moment, truth, verdicts);
     }
 
     /// The trace of the life is over.
-    pub(crate) fn end(&mut self, faults: &mut Vec<Fault>) {
-        self.unnoticed(faults);
+    pub(crate) fn end(&mut self, verdicts: &mut Verdicts) {
+        self.unnoticed(verdicts);
     }
 
     pub(crate) fn who(&self) -> String {
@@ -146,25 +146,25 @@ impl Life {
     }
 
     /// The host's clock doesn't go back, and the life's own keeps within its bound of it.
-    fn moment(&mut self, place: Place, moment: Moment, input: &Input, faults: &mut Vec<Fault>) {
+    fn moment(&mut self, place: Place, moment: Moment, input: &Input, verdicts: &mut Verdicts) {
         let Some(last) = self.moments.last().copied() else { return };
         self.moments.push(moment);
         if moment.host < last.host {
             let by = (last.host - moment.host).as_nanos();
             let text = format!("{}: the host's clock goes back by {by} ns", self.who());
-            faults.push(Fault::at(CLOCKS, place, text));
+            verdicts.push(Fault::at(CLOCKS, place, text));
         }
         match last.strays(moment, self.config.rate, self.config.granularity) {
             Some(by) if by > JUMP && self.jumped.is_none() => {
                 self.jumped = Some(Jump { place, from: last.host, by, meanwhile: Vec::new() });
             }
-            Some(by) if by <= JUMP => faults.push(Fault::at(CLOCKS, place, self.beyond(by))),
+            Some(by) if by <= JUMP => verdicts.push(Fault::at(CLOCKS, place, self.beyond(by))),
             _ => {}
         }
         if matches!(input, Input::ClockBroke) {
             self.noticed(moment.host);
         } else if self.jumped.as_ref().is_some_and(|jump| moment.host - jump.from > DETECTION) {
-            self.unnoticed(faults);
+            self.unnoticed(verdicts);
         }
     }
 
@@ -174,11 +174,11 @@ impl Life {
         jump.is_some()
     }
 
-    fn unnoticed(&mut self, faults: &mut Vec<Fault>) {
+    fn unnoticed(&mut self, verdicts: &mut Verdicts) {
         if let Some(jump) = self.jumped.take() {
             let text = format!("{}, and it did not find out", self.beyond(jump.by));
-            faults.push(Fault::at(CLOCKS, jump.place, text));
-            faults.extend(jump.meanwhile);
+            verdicts.push(Fault::at(CLOCKS, jump.place, text));
+            verdicts.faults.extend(jump.meanwhile);
         }
     }
 
@@ -187,7 +187,7 @@ impl Life {
     }
 
     /// S12: the server's time is inside the enclosure.
-    fn enclosure(&mut self, place: Place, moment: Moment, truth: &Timelines, faults: &mut Vec<Fault>) {
+    fn enclosure(&mut self, place: Place, moment: Moment, truth: &Timelines, verdicts: &mut Verdicts) {
         let clock = self.machine.clock();
         let (Some(earliest), Some(latest)) = (clock.earliest(moment.local), clock.latest(moment.local))
         else {
@@ -195,24 +195,25 @@ impl Life {
         };
         let Some(now) = self.machine.timeline().and_then(|line| truth.at(line, moment.host)) else { return };
         self.enclosed += 1;
+        verdicts.looked(S12, 1);
         let off = (earliest - now).as_nanos().max((now - latest).as_nanos());
         if off > TWO_READINGS.as_nanos() {
             let text = format!("{}: the server's time is {off} ns outside of the enclosure", self.who());
-            let faults = self.jumped.as_mut().map_or(faults, |jump| &mut jump.meanwhile);
+            let faults = self.jumped.as_mut().map_or(&mut verdicts.faults, |jump| &mut jump.meanwhile);
             faults.push(Fault::at(S12, place, text));
         }
     }
 
     /// S12, its other side: the enclosure is never empty while the assumptions hold.
-    fn clock_broken(&mut self, place: Place, moment: Moment, input: &Input, faults: &mut Vec<Fault>) {
+    fn clock_broken(&mut self, place: Place, moment: Moment, input: &Input, verdicts: &mut Verdicts) {
         if !self.noticed(moment.host) && !matches!(input, Input::ClockBroke) {
             let text = format!("{}: the two ends of the enclosure crossed", self.who());
-            faults.push(Fault::at(S12, place, text));
+            verdicts.push(Fault::at(S12, place, text));
         }
     }
 
     /// The host verifies what it was asked to, once.
-    fn answers_what_was_asked(&mut self, place: Place, input: &Input, faults: &mut Vec<Fault>) {
+    fn answers_what_was_asked(&mut self, place: Place, input: &Input, verdicts: &mut Verdicts) {
         let Input::Verified { target, .. } = input else { return };
         match self.verifying.iter().position(|asked| asked == target) {
             Some(asked) => {
@@ -220,7 +221,7 @@ impl Life {
             }
             None => {
                 let text = format!("{}: epoch {} is verified and nobody asked", self.who(), target.epoch);
-                faults.push(Fault::at(CONFORMS, place, text));
+                verdicts.push(Fault::at(CONFORMS, place, text));
             }
         }
     }

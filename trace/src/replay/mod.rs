@@ -9,7 +9,7 @@ mod readers;
 mod script;
 mod server;
 
-use crate::fault::{CONFORMS, FORMAT, Fault};
+use crate::fault::{CONFORMS, FORMAT, Fault, Verdicts};
 use crate::file::{self, Place, Process};
 use crate::judge;
 use crate::judge::history::History;
@@ -45,7 +45,9 @@ pub struct Replayed {
     pub notes: Vec<String>,
     /// What readers saw and when generations went live, as the judge had it: farm by farm.
     pub histories: BTreeMap<Name, History>,
-    /// What is wrong; nothing where all is well.
+    /// How often each property was looked at, by its id and name; those that never were are left out.
+    pub judged: BTreeMap<&'static str, u64>,
+    /// What is wrong, at most ten of a kind; nothing where all is well.
     pub faults: Vec<Fault>,
 }
 
@@ -70,15 +72,15 @@ pub fn files(paths: &[impl AsRef<Path>]) -> std::io::Result<Replayed> {
 
 /// Replays and judges traces as they stand in files.
 pub fn texts_of(texts: &[&str]) -> Replayed {
-    let mut faults = Vec::new();
+    let mut verdicts = Verdicts::default();
     let mut host = None;
     let mut processes: Vec<Process> = Vec::new();
     for (number, text) in texts.iter().enumerate() {
-        processes.extend(file::read(number, text, &mut host, &mut faults));
+        processes.extend(file::read(number, text, &mut host, &mut verdicts.faults));
     }
     // Servers first, one after the other: agents are compared with them.
     processes.sort_by_key(|process| (!process.serves(), process.begin()));
-    let mut replay = Replay { faults, ..Replay::default() };
+    let mut replay = Replay { verdicts, ..Replay::default() };
     replay.told.killed = processes.iter().filter(|process| !process.ended).count();
     replay.told.torn = processes.iter().filter(|process| process.torn).count();
     for process in &processes {
@@ -103,12 +105,12 @@ struct Replay {
     lives: BTreeMap<Incarnation, Life>,
     readers: Readers,
     told: Replayed,
-    faults: Vec<Fault>,
+    verdicts: Verdicts,
 }
 
 impl Replay {
     fn server_line(&mut self, place: Place, line: &Line) {
-        self.servers.line(place, line, &mut self.faults);
+        self.servers.line(place, line, &mut self.verdicts);
     }
 
     fn agent_line(&mut self, place: Place, line: &Line) {
@@ -117,22 +119,23 @@ impl Replay {
                 let life = Life::begin(*at, farm.clone(), *config, *start);
                 if self.lives.insert(start.incarnation, life).is_some() {
                     let text = format!("the life {:016x} begins twice", start.incarnation.0);
-                    self.faults.push(Fault::at(FORMAT, place, text));
+                    self.verdicts.push(Fault::at(FORMAT, place, text));
                 }
             }
             Line::In { at, life, now, input, out } => {
                 let Some(of) = self.lives.get_mut(life) else {
                     let text = format!("an input of the life {:016x}, which never began", life.0);
-                    return self.faults.push(Fault::at(FORMAT, place, text));
+                    return self.verdicts.push(Fault::at(FORMAT, place, text));
                 };
                 let moment = Moment { host: *at, local: *now };
-                of.input(place, moment, input, out, &self.servers.clocks, &mut self.faults);
+                of.input(place, moment, input, out, &self.servers.clocks, &mut self.verdicts);
                 self.told.inputs += u64::from(!of.lost);
             }
             // Before any sight of it, whichever file that is in.
             Line::Scheduled { farm, record, from, until, after, .. } => {
                 self.readers.scheduled(farm, record, (*from, *until, *after));
             }
+            Line::Fed { at, farm, from, records } => self.readers.fed(farm, *from, *at, *records),
             _ => {}
         }
     }
@@ -140,10 +143,10 @@ impl Replay {
     /// What agents were answered is what servers answered.
     fn compare_answers(&mut self) {
         for life in self.lives.values_mut() {
-            life.end(&mut self.faults);
+            life.end(&mut self.verdicts);
             for (place, got, reply) in &life.replies {
                 if let Err(text) = self.servers.gave(&life.farm, life.config.agent, reply, *got) {
-                    self.faults.push(Fault::at(CONFORMS, *place, format!("{}: {text}", life.who())));
+                    self.verdicts.push(Fault::at(CONFORMS, *place, format!("{}: {text}", life.who())));
                 }
             }
         }
@@ -155,11 +158,20 @@ impl Replay {
                 let moment = Moment { host: *at, local: *now };
                 let of = self.lives.get(life);
                 self.told.reads += 1;
-                self.readers.read(place, (*life, *reader), of, moment, (*got, *records), &mut self.faults);
+                self.readers.read(place, (*life, *reader), of, moment, (*got, *records), &mut self.verdicts);
             }
             Line::Look { .. } => self.readers.look(line),
             Line::Shown { farm, record, generation, shown, .. } => {
-                self.readers.shown(place, farm, record, *generation, *shown, &self.servers, &mut self.faults);
+                let Replay { readers, servers, verdicts, .. } = self;
+                readers.shown(place, farm, record, *generation, *shown, servers, verdicts);
+            }
+            Line::Held { life, generation, records, unscheduled, .. } => {
+                let Some(of) = self.lives.get(life) else {
+                    let text = format!("content of the life {:016x}, which never began", life.0);
+                    return self.verdicts.push(Fault::at(FORMAT, place, text));
+                };
+                let (found, restored) = ((*records, *unscheduled), self.servers.restored);
+                self.readers.held(place, of, *generation, found, restored, &mut self.verdicts);
             }
             _ => {}
         }
@@ -176,12 +188,17 @@ impl Replay {
             self.told.notes.push(note.to_owned());
         } else {
             for (farm, history) in &self.told.histories {
-                let judged = judge::all(history).into_iter();
-                self.faults
-                    .extend(judged.map(|(check, text)| Fault::of(check, format!("farm {farm}: {text}"))));
+                for (check, verdict) in judge::all(history) {
+                    self.verdicts.looked(check, verdict.looked);
+                    let wrong = verdict.faults.into_iter();
+                    let faults = wrong.map(|text| Fault::of(check, format!("farm {farm}: {text}")));
+                    self.verdicts.faults.extend(faults);
+                }
             }
         }
-        self.told.faults = few(self.faults);
+        self.told.judged = self.verdicts.judged;
+        self.told.judged.retain(|_, times| *times > 0);
+        self.told.faults = few(self.verdicts.faults);
         self.told
     }
 }

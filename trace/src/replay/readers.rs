@@ -4,7 +4,7 @@
 use super::agent::Life;
 use super::clocks::Moment;
 use super::server::Servers;
-use crate::fault::{CLOCKS, CONFORMS, FORMAT, Fault};
+use crate::fault::{CLOCKS, CONFORMS, FORMAT, Fault, Verdicts};
 use crate::file::Place;
 use crate::judge::history::{self, Content, GoesLive, History, Span, Switch, TableSeen};
 use crate::line::Line;
@@ -14,6 +14,7 @@ use downbeat_core::table::SyncTable;
 use downbeat_core::time::{LocalTime, ServerTime};
 use std::collections::BTreeMap;
 
+const S5: &str = "S5 whole_generation";
 const S11: &str = "S11 schedule_respected";
 
 /// From when a scheduled record counts, until when, and after which epoch it was entered.
@@ -25,6 +26,8 @@ pub(crate) struct Readers {
     tracks: BTreeMap<(Incarnation, u32), Track>,
     looks: BTreeMap<Name, Vec<TableSeen>>,
     scheduled: BTreeMap<(Name, String), Scheduled>,
+    /// What each farm was fed, by the first epoch that can hold it and when that was answered.
+    fed: BTreeMap<Name, BTreeMap<(Epoch, LocalTime), Digest>>,
 }
 
 /// What one reader saw.
@@ -43,17 +46,17 @@ impl Readers {
         life: Option<&Life>,
         moment: Moment,
         (got, records): (Serving, Option<Digest>),
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) {
         let Some(life) = life else {
             let text = format!("a read of the life {:016x}, which never began", who.0.0);
-            return faults.push(Fault::at(FORMAT, place, text));
+            return verdicts.push(Fault::at(FORMAT, place, text));
         };
         let track = self.tracks.entry(who).or_default();
         let last = track.last.replace((moment.host, got));
         if last.is_some_and(|(host, _)| moment.host < host) {
             let text = format!("{}: a reader's reads are out of order", life.who());
-            faults.push(Fault::at(FORMAT, place, text));
+            verdicts.push(Fault::at(FORMAT, place, text));
         }
         if life.is_excused(moment.host) || life.lost {
             // Nothing is promised, or nothing is known.
@@ -65,13 +68,13 @@ impl Readers {
         if let Some(by) = anchor.strays(moment, life.config.rate, life.config.granularity) {
             let by = by.as_nanos();
             let text = format!("{}: a read's clock is {by} ns beyond the bound of the life's", life.who());
-            faults.push(Fault::at(CLOCKS, place, text));
+            verdicts.push(Fault::at(CLOCKS, place, text));
         }
         let after = last.map_or(LocalTime::MIN, |(host, _)| host);
         if !life.explains(got, after, moment) {
             let text =
                 format!("{}: a read got {got:?}, which no plan says that was published then", life.who());
-            faults.push(Fault::at(CONFORMS, place, text));
+            verdicts.push(Fault::at(CONFORMS, place, text));
         }
         let goes_on = last.is_some_and(|(_, last)| last == got);
         track.note(moment.host.as_nanos(), got, records, goes_on);
@@ -95,6 +98,33 @@ impl Readers {
         self.scheduled.insert((farm.clone(), record.to_owned()), scheduled);
     }
 
+    /// Production was made to hold these records.
+    pub(crate) fn fed(&mut self, farm: &Name, from: Epoch, at: LocalTime, records: Digest) {
+        self.fed.entry(farm.clone()).or_default().insert((from, at), records);
+    }
+
+    /// S5: what was found in a generation is all of it, and (where numbers are not used again) what was
+    /// fed for it.
+    pub(crate) fn held(
+        &self,
+        place: Place,
+        life: &Life,
+        generation: Generation,
+        (records, unscheduled): (Digest, Digest),
+        restored: bool,
+        verdicts: &mut Verdicts,
+    ) {
+        let Generation { epoch, digest } = generation;
+        verdicts.judge(S5, place, records == digest, || {
+            format!("{}: the records of epoch {epoch} are not those of its digest", life.who())
+        });
+        let fed = self.fed.get(&life.farm).and_then(|fed| fed.range(..=(epoch, LocalTime::MAX)).next_back());
+        let Some((_, fed)) = fed.filter(|_| !restored) else { return };
+        verdicts.judge(S5, place, unscheduled == *fed, || {
+            format!("{}: the records of epoch {epoch} are not what was fed for it", life.who())
+        });
+    }
+
     /// S11: a record is in a generation exactly if it counts at its T.
     #[expect(clippy::too_many_arguments, reason = "a sight has that many parts")]
     pub(crate) fn shown(
@@ -105,23 +135,22 @@ impl Readers {
         generation: Generation,
         shown: bool,
         servers: &Servers,
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) {
         let scheduled = self.scheduled.get(&(farm.clone(), record.to_owned()));
         let versions = servers.farms.get(farm).map(|farm| farm.versions.as_slice()).unwrap_or_default();
         let Some(version) = versions.iter().find(|version| version.table.staged == generation) else {
             let text = format!("epoch {} was read and never staged", generation.epoch);
-            return faults.push(Fault::at(CONFORMS, place, text));
+            return verdicts.push(Fault::at(CONFORMS, place, text));
         };
         let at = version.table.activation;
         let due = scheduled.is_some_and(|(from, until, after)| {
             generation.epoch > *after && *from <= at && until.is_none_or(|until| at < until)
         });
-        if shown != due {
+        verdicts.judge(S11, place, shown == due, || {
             let says = if shown { "shows" } else { "lacks" };
-            let text = format!("epoch {} {says} the scheduled record {record}", generation.epoch);
-            faults.push(Fault::at(S11, place, text));
-        }
+            format!("epoch {} {says} the scheduled record {record}", generation.epoch)
+        });
     }
 
     /// All of it, for the judge: farm by farm.

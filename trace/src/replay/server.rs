@@ -4,9 +4,9 @@
 //! tables alone and without core's help (`ledger`).
 
 use super::clocks::{TWO_READINGS, Timelines};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Step};
 use super::script::{Script, compare, operate};
-use crate::fault::{CLOCKS, CONFORMS, Fault};
+use crate::fault::{CLOCKS, CONFORMS, Fault, Verdicts};
 use crate::file::Place;
 use crate::line::{Change, Fact, How, Line};
 use downbeat_core::guard::Guards;
@@ -81,7 +81,7 @@ impl Servers {
     }
 
     /// One line of a server.
-    pub(crate) fn line(&mut self, place: Place, line: &Line, faults: &mut Vec<Fault>) {
+    pub(crate) fn line(&mut self, place: Place, line: &Line, verdicts: &mut Verdicts) {
         let done = match line {
             Line::Server { guards, rate, boot, .. } => {
                 (self.guards, self.rate, self.boot) = (*guards, *rate, *boot);
@@ -90,25 +90,25 @@ impl Servers {
             Line::Clock { at, timeline, how, line } => self.clock(*at, *timeline, *how, *line),
             Line::Found { at, table } => self.found(*at, table),
             Line::Over { at, old, now, before, table } => {
-                self.over(place, *at, *old, *now, (before, table), faults)
+                self.over(place, *at, *old, *now, (before, table), verdicts)
             }
-            Line::Made { at, now, due, table } => self.made(place, *at, *now, *due, table, faults),
+            Line::Made { at, now, due, table } => self.made(place, *at, *now, *due, table, verdicts),
             Line::Transaction { at, farm, now, id, request, facts, reply, effect, table } => {
                 let recorded = (reply, *effect, table.as_ref());
-                self.transaction(place, (*at, *now), farm, (*id, request), facts, recorded, faults)
+                self.transaction(place, (*at, *now), farm, (*id, request), facts, recorded, verdicts)
             }
             Line::Answer { at, farm, now, id, request, reply } => {
-                self.answer(place, (*at, *now), farm, (*id, request), reply, faults)
+                self.answer(place, (*at, *now), farm, (*id, request), reply, verdicts)
             }
             Line::Operated { at, farm, now, change, table } => {
-                self.operated(place, (*at, *now), farm, *change, table, faults)
+                self.operated(place, (*at, *now), farm, *change, table, verdicts)
             }
             Line::Committed { at, farm } => self.committed(*at, farm),
             Line::Undone { farm, .. } => self.undone(farm),
             _ => Ok(()),
         };
         if let Err(text) = done {
-            faults.push(Fault::at(CONFORMS, place, text));
+            verdicts.push(Fault::at(CONFORMS, place, text));
         }
     }
 
@@ -182,19 +182,19 @@ impl Servers {
         place: Place,
         line: TimelineId,
         (at, now): (LocalTime, ServerTime),
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) {
         let Some(truth) = self.clocks.at(line, at) else {
             let text = "a reading of a timeline that has no clock here".to_owned();
-            return faults.push(Fault::at(CLOCKS, place, text));
+            return verdicts.push(Fault::at(CLOCKS, place, text));
         };
         let by = (now - truth).as_nanos();
         if by.abs() > ROUNDING {
             let text = format!("the server's reading is {by} ns off the line that it is of");
-            faults.push(Fault::at(CLOCKS, place, text));
+            verdicts.push(Fault::at(CLOCKS, place, text));
         }
         if self.clocks.last(line).is_some_and(|line| now > line.mark.until) {
-            faults.push(Fault::at(CLOCKS, place, "a time is given out beyond the mark".to_owned()));
+            verdicts.push(Fault::at(CLOCKS, place, "a time is given out beyond the mark".to_owned()));
         }
     }
 
@@ -235,10 +235,10 @@ impl Servers {
         old: timeline::OldLine,
         now: ServerTime,
         (before, table): (&SyncTable, &SyncTable),
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) -> Result<(), String> {
         self.takes_up(at, before)?;
-        self.reading(place, table.timeline, (at, now), faults);
+        self.reading(place, table.timeline, (at, now), verdicts);
         let made = timeline::begin_line(before, table.timeline, old, now, self.rate, self.guards);
         if made != *table {
             return Err("the new timeline's table isn't what core makes of the old one".to_owned());
@@ -255,9 +255,9 @@ impl Servers {
         now: ServerTime,
         due: Option<ServerTime>,
         table: &SyncTable,
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) -> Result<(), String> {
-        self.reading(place, table.timeline, (at, now), faults);
+        self.reading(place, table.timeline, (at, now), verdicts);
         let (farm, content) = (table.farm.clone(), table.staged.digest);
         let made = SyncTable::new_farm(farm, table.timeline, content, table.settings, table.limits, due, now);
         if made.as_ref() != Ok(table) {
@@ -280,14 +280,15 @@ impl Servers {
         (id, request): (RequestId, &RequestBody),
         facts: &[Fact],
         (reply, effect, after): (&ReplyBody<u16>, Effect, Option<&SyncTable>),
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) -> Result<(), String> {
         let before = self.newest(farm)?;
-        self.reading(place, before.timeline, reading, faults);
+        self.reading(place, before.timeline, reading, verdicts);
         let after = after.unwrap_or(&before);
         let state = self.farms.entry(farm.clone()).or_default();
         let known = state.ledger.clone();
-        state.ledger.step(place, &before, after, (id, request), reading.1, reply, faults);
+        let step = Step { tables: (&before, after), id, request, now: reading.1, reply };
+        state.ledger.step(place, &step, verdicts);
         state.ledger.told(reply, after);
         self.note(farm, id, reading, reply);
         // What was recorded stands from here on, so that one fault isn't told of every line after it.
@@ -308,7 +309,7 @@ impl Servers {
         farm: &Name,
         (id, request): (RequestId, &RequestBody),
         reply: &ReplyBody<u16>,
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) -> Result<(), String> {
         let Some(state) = self.farms.get(farm) else { return Err(format!("there is no farm {farm}")) };
         // The newest, or one that was replaced only after the clock was read.
@@ -327,7 +328,7 @@ impl Servers {
             }
         }
         let table = matching.ok_or("the answer is not core's, from the table as it was then")?;
-        self.reading(place, table.timeline, reading, faults);
+        self.reading(place, table.timeline, reading, verdicts);
         self.steps += 1;
         self.note(farm, id, reading, reply);
         self.farms.entry(farm.clone()).or_default().ledger.told(reply, &table);
@@ -341,10 +342,10 @@ impl Servers {
         farm: &Name,
         change: Change,
         after: &SyncTable,
-        faults: &mut Vec<Fault>,
+        verdicts: &mut Verdicts,
     ) -> Result<(), String> {
         let before = self.newest(farm)?;
-        self.reading(place, before.timeline, reading, faults);
+        self.reading(place, before.timeline, reading, verdicts);
         let known = self.known(farm);
         let follows = if *after != before { self.change(after.clone(), known) } else { Ok(()) };
         if operate(&before, change, reading.1, self.guards)? != *after {
