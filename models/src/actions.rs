@@ -126,8 +126,10 @@ impl World {
     }
 
     /// A step that commutes with every step of anybody else, and so is taken before them: an answer
-    /// that is due, an agent's timer (in this order: what arrives at a deadline is in time), or a request for staged content, which stays available over the
-    /// next advance. Each touches one agent and what it sends. Faults and
+    /// that is due, an agent's timer, or a request for staged content, which stays available over the
+    /// next advance. Each touches one agent and what it sends. An agent's answer and its timer come to
+    /// the same in either order: core does what its time has come for before it looks at an input, so
+    /// what arrives in the tick of its deadline is too late (`tests/deadlines.rs`). Faults and
     /// operations are choices of their own and stay open in every state.
     fn commuting(&self, config: &Configuration) -> Option<Action> {
         let due = |at: &usize| {
