@@ -101,7 +101,9 @@ impl Farm {
             self.pass(over - 1);
             let next = (over == 1).then_some(3);
             next.filter(|_| !late).into_iter().for_each(|number| self.put(number));
-            publish(&mut writer, &self.shelf, &plan(over), |_| false);
+            // Seeded: a host that says of everything that it is still needed.
+            let needed = |_| cfg!(downbeat_bug = "all_needed");
+            publish(&mut writer, &self.shelf, &plan(over), needed);
             next.filter(|_| late).into_iter().for_each(|number| self.put(number));
         }
         drop(ManuallyDrop::into_inner(writer));
@@ -177,6 +179,21 @@ fn readers_get_what_their_plan_names_through_two_switches() {
         });
         farm.two_switches(writer);
         readers.map(|reader| reader.join().unwrap()).iter().for_each(judge);
+    });
+}
+
+/// What was replaced is gone from the shelf once both switches are over, whatever a reader beside them
+/// holds. At most two preemptions.
+#[test]
+fn what_two_switches_replace_is_taken_away() {
+    model(2, || {
+        let (farm, writer, [mut finder]) = Farm::new::<1>(1);
+        let reader = {
+            let farm = farm.clone();
+            thread::spawn(move || read(&farm, &mut finder, 0))
+        };
+        farm.two_switches(writer);
+        judge(&reader.join().unwrap());
         assert_eq!(farm.holds(), [false, false, true]);
     });
 }
