@@ -13,6 +13,7 @@
 //!     fences: u64 offset of every 64th entry, counted from the dataset's first
 //!     zeros up to a multiple of 64
 //!     lines of 64 bytes, the hash index: of 8 slots each u16 tag, then of each 6 bytes (offset + 1), 0 if empty
+//!     in an overlay, its filter: 16 bits for each entry, rounded up to whole bytes
 //! tail (see `tail`), which has a checksum for each 4 KiB block of everything before it
 //! u64 position of the tail, 16 bytes layer id, "dwnimend"
 //! ```
@@ -31,8 +32,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// read whole at opening.
 pub const BLOCK: usize = 4_096;
 
-/// Layers in the longest chain: a base and three overlays.
-pub const LAYERS_MAX: usize = 4;
+/// Layers in the longest chain: a base and two overlays. A longer one would make staging cheaper
+/// where little changes, and each lookup dearer.
+pub const LAYERS_MAX: usize = 3;
 
 pub(crate) const MAGIC: &[u8; 8] = b"dwnimage";
 pub(crate) const END_MAGIC: &[u8; 8] = b"dwnimend";
@@ -116,6 +118,11 @@ pub(crate) fn homes(entries: u64) -> u64 {
 #[inline]
 pub(crate) fn home(hash: u64, homes: u64) -> u64 {
     ((hash as u128 * homes as u128) >> 64) as u64
+}
+
+/// Bits of an overlay's filter for so many entries.
+pub(crate) fn filter_bits(entries: u64) -> u64 {
+    entries.saturating_mul(16)
 }
 
 /// Writes a slot of a line.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub(crate) struct Section {
     layer: Arc<Layer>,
     part: Part,
+    filter_at: usize,
 }
 
 /// An entry: a record, or the mark that the layers below have one that is gone.
@@ -24,7 +25,7 @@ pub(crate) struct Entry<'a> {
 
 impl Section {
     pub(crate) fn new(layer: Arc<Layer>, part: Part) -> Section {
-        Section { layer, part }
+        Section { layer, part, filter_at: part.filter_at() }
     }
 
     pub(crate) fn layer(&self) -> &Arc<Layer> {
@@ -34,6 +35,13 @@ impl Section {
     /// What the layer has of a key: nothing, a value, or (`Some(None)`) that it is deleted.
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Result<Option<Option<&[u8]>>, Damaged> {
+        if self.part.filter_bits > 0 {
+            let bit = home(hash, self.part.filter_bits) as usize;
+            let byte = self.layer.read(self.filter_at + bit / 8, 1)?;
+            if byte.first().is_none_or(|byte| byte >> (bit % 8) & 1 == 0) {
+                return Ok(None);
+            }
+        }
         for number in home(hash, self.part.homes) as usize..self.part.lines {
             let line = self.layer.read_line(self.part.lines_at + number * LINE_BYTES)?;
             for slot in tagged(line, hash) {

@@ -2,7 +2,7 @@
 //! they come, laid aside in a scratch file where they are many, and come out in the order of their
 //! lines.
 
-use crate::format::{LINE, LINE_BYTES, home, homes, set_slot};
+use crate::format::{LINE, LINE_BYTES, filter_bits, home, homes, set_slot};
 use crate::output::Output;
 use crate::place::{Aside, Place};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -76,9 +76,11 @@ impl Pairs {
         scratch.file.write_all(&bytes)
     }
 
-    /// Writes the lines, and gives their number, and how many of them are homes.
-    pub(crate) fn write(self, output: &mut Output) -> io::Result<(u64, u64)> {
+    /// Writes the lines, then the filter if one is wanted.
+    pub(crate) fn write(self, output: &mut Output, with_filter: bool) -> io::Result<Index> {
         let homes = homes(self.number);
+        let bits = if with_filter { filter_bits(self.number) } else { 0 };
+        let mut filter = vec![0; bits as usize / 8];
         let mut scratch = self.scratch;
         let mut lines = Lines { line: [0; LINE_BYTES], next: 0 };
         for part in self.parts {
@@ -92,13 +94,27 @@ impl Pairs {
                 lines.fill_to((home(hash, homes) * LINE).max(lines.next), output)?;
                 set_slot(&mut lines.line, (lines.next % LINE) as usize, hash, offset);
                 lines.fill_to(lines.next + 1, output)?;
+                let bit = home(hash, bits);
+                if let Some(byte) = filter.get_mut(bit as usize / 8) {
+                    *byte |= 1 << (bit % 8);
+                }
             }
         }
         // At least one empty slot at the end, at which every search ends.
         let slots = (homes * LINE).max((lines.next + 1).next_multiple_of(LINE));
         lines.fill_to(slots, output)?;
-        Ok((slots / LINE, homes))
+        output.put(&filter)?;
+        Ok(Index { lines: slots / LINE, homes, filter_bits: bits })
     }
+}
+
+/// What was written.
+pub(crate) struct Index {
+    pub(crate) lines: u64,
+    /// How many of the lines are homes.
+    pub(crate) homes: u64,
+    /// 0 where there is no filter.
+    pub(crate) filter_bits: u64,
 }
 
 /// The line that is being written, and the next slot of all.
@@ -144,7 +160,8 @@ mod tests {
             pairs.push(at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at << 60, at).unwrap();
         }
         let mut output = Output::new(Place::Memory.begin().unwrap());
-        let (lines, homes) = pairs.write(&mut output).unwrap();
+        let Index { lines, homes, filter_bits } = pairs.write(&mut output, most > 10).unwrap();
+        assert_eq!(filter_bits, if most > 10 { number * 16 } else { 0 });
         output.end_blocks().unwrap();
         match output.end(&[], &[]).unwrap() {
             crate::place::Sink::Memory(bytes) => (bytes, lines, homes),
@@ -158,7 +175,11 @@ mod tests {
         let place = Place::Directory(directory.path().to_path_buf());
         let all = written(&Place::Memory, 10, 1_000);
         assert_eq!(all.0.len() as u64, all.1 * 64);
-        assert!(all == written(&place, 10, 1_000) && all == written(&place, 999, 1_000));
+        assert!(all == written(&place, 10, 1_000));
+        let filtered = written(&Place::Memory, 99, 1_000);
+        assert!(filtered == written(&place, 999, 1_000) && filtered.0.starts_with(&all.0));
+        let set: u32 = filtered.0[all.0.len()..].iter().map(|byte| byte.count_ones()).sum();
+        assert!((900..=1_000).contains(&set), "{set} bits for 1,000 entries");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
         let (_, lines, homes) = written(&place, 10, 0);
         assert_eq!((lines, homes), (1, 1));

@@ -2,12 +2,13 @@
 //! stays as it is. The work grows with the change, and with the overlays that are merged on the
 //! way; never with the base.
 //!
-//! **Which overlays are merged.** The newest ones, as long as the next is at most twice as large as
-//! what is being written, so that each record is written again a few times only; and as many as it
-//! takes for the chain to stay within [`LAYERS_MAX`].
+//! **Which overlays are merged.** The newer of two always; the older one too once what is being
+//! written is so large that its square is at least twice the delta times the older overlay. Then a
+//! delta is written again about as often as the root of the number of deltas between two
+//! compactions: twice or thrice where each changes 1 %, about thirty times where each changes
+//! 0.01 %, which is still little.
 
 use crate::error::{Damaged, WriteError};
-use crate::format::LAYERS_MAX;
 use crate::image::Image;
 use crate::layer::Layer;
 use crate::place::Place;
@@ -113,15 +114,16 @@ fn overlays_to_merge(layers: &[Arc<Layer>], delta_bytes: u64) -> usize {
 
 /// As above, from the lengths of the overlays, newest first.
 fn how_many(overlays: &[u64], delta_bytes: u64) -> usize {
-    let (mut merged, mut size) = (0, delta_bytes);
-    while let Some(len) = overlays.get(merged)
-        && *len <= size.saturating_mul(2)
-    {
-        size = size.saturating_add(*len);
-        merged += 1;
+    let delta = delta_bytes.max(1) as u128;
+    let pays =
+        |size: u128, older: u64| size.saturating_mul(size) >= (2 * delta).saturating_mul(older as u128);
+    match *overlays {
+        [] => 0,
+        [only] => pays(delta, only) as usize,
+        [newer, older] => 1 + pays(delta + newer as u128, older) as usize,
+        // Longer chains aren't opened.
+        _ => overlays.len(),
     }
-    // The new overlay and the base are two of the chain.
-    merged.max((overlays.len() + 2).saturating_sub(LAYERS_MAX))
 }
 
 /// The entries of the overlays that are merged, deletions too, ascending by dataset and key.
@@ -164,28 +166,37 @@ impl<'a> Older<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::LAYERS_MAX;
 
     #[test]
-    fn overlays_are_merged_while_they_are_small_or_too_many() {
+    fn the_newer_of_two_overlays_is_merged_and_the_older_one_where_it_pays() {
         assert_eq!(how_many(&[], 10), 0);
-        assert_eq!(how_many(&[20], 10), 1);
-        assert_eq!(how_many(&[21], 10), 0);
-        assert_eq!(how_many(&[20, 60], 10), 2, "what is merged counts for the next");
-        assert_eq!(how_many(&[100, 1_000, 10_000], 1), 1, "a chain has a base and three overlays");
+        assert_eq!([how_many(&[5], 10), how_many(&[6], 10)], [1, 0]);
+        assert_eq!([how_many(&[10, 20], 10), how_many(&[10, 21], 10)], [2, 1]);
+        assert_eq!([how_many(&[90, 500], 10), how_many(&[80, 500], 10)], [2, 1]);
+        assert_eq!(how_many(&[u64::MAX, u64::MAX], u64::MAX), 2);
     }
 
-    /// Each record is written again a few times, however long the history.
-    #[test]
-    fn merging_costs_little_in_the_long_run() {
-        let (mut overlays, mut written): (Vec<u64>, u64) = (Vec::new(), 0);
-        for _ in 0..64 {
+    /// What is written for so many deltas of 10 bytes, and how long the overlays are at most then.
+    fn written(deltas: u64) -> (u64, usize) {
+        let (mut overlays, mut written, mut longest): (Vec<u64>, _, _) = (Vec::new(), 0, 0);
+        for _ in 0..deltas {
             let merged = how_many(&overlays, 10);
             let size = overlays.drain(..merged).sum::<u64>() + 10;
             overlays.insert(0, size);
             written += size;
-            assert!(overlays.len() < LAYERS_MAX);
+            longest = longest.max(overlays.len());
         }
-        assert_eq!(overlays.iter().sum::<u64>(), 640);
-        assert!(written < 640 * 12, "{written} written for 640");
+        assert_eq!(overlays.iter().sum::<u64>(), deltas * 10, "nothing is lost");
+        (written, longest)
+    }
+
+    #[test]
+    fn merging_costs_as_the_root_of_the_number_of_deltas() {
+        for (deltas, times) in [(12, 3), (64, 7), (1_250, 33)] {
+            let (written, longest) = written(deltas);
+            assert!(written <= deltas * 10 * times, "{written} for {deltas} deltas");
+            assert_eq!(longest, LAYERS_MAX - 1);
+        }
     }
 }

@@ -13,7 +13,7 @@
 //!     u64 entries in this layer
 //!     u64 position and u64 length of its entries
 //!     u64 position of its fences
-//!     u64 position and u64 number of its lines, u64 number of homes
+//!     u64 position and u64 number of its lines, u64 number of homes, u64 bits of the filter behind them
 //! u64 checksum (XXH3-64) of each block of 4 KiB before the tail, the last one shorter
 //! ```
 
@@ -49,11 +49,17 @@ pub(crate) struct Part {
     pub(crate) lines_at: usize,
     pub(crate) lines: usize,
     pub(crate) homes: u64,
+    pub(crate) filter_bits: u64,
 }
 
 impl Part {
     pub(crate) fn fences(&self) -> usize {
         self.entries.div_ceil(FENCE_STEP) as usize
+    }
+
+    /// The filter stands behind the lines.
+    pub(crate) fn filter_at(&self) -> usize {
+        self.lines_at.saturating_add(self.lines.saturating_mul(LINE_BYTES))
     }
 
     /// Whether all of it lies before the tail, and its numbers can be of one writing.
@@ -68,6 +74,8 @@ impl Part {
                 .entries
                 .checked_mul(ENTRY_HEAD as u64)
                 .is_some_and(|least| least <= self.records_len as u64)
+            && inside(end(self.filter_at(), (self.filter_bits / 8) as usize, 1))
+            && self.filter_bits.is_multiple_of(8)
             && self.lines_at.is_multiple_of(LINE_BYTES)
             && self.homes <= self.lines as u64
             && (self.entries == 0) == (self.homes == 0)
@@ -87,7 +95,8 @@ impl Tail {
         for Table { name, sum, part } in &self.tables {
             push_name(&mut bytes, name);
             bytes.extend(sum.sum);
-            let Part { entries, records_at, records_len, fences_at, lines_at, lines, homes } = *part;
+            let Part { entries, records_at, records_len, fences_at, lines_at, lines, homes, filter_bits } =
+                *part;
             for number in [
                 sum.count,
                 entries,
@@ -97,6 +106,7 @@ impl Tail {
                 lines_at as u64,
                 lines as u64,
                 homes,
+                filter_bits,
             ] {
                 bytes.extend(number.to_le_bytes());
             }
@@ -153,6 +163,7 @@ fn take_table(from: &mut &[u8], tail_at: usize) -> Option<Table> {
         lines_at: take_usize(from)?,
         lines: take_usize(from)?,
         homes: take_u64(from)?,
+        filter_bits: take_u64(from)?,
     };
     part.fits(tail_at).then_some(Table { name, sum, part })
 }

@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::layer::Layer;
 use crate::output::Output;
 use crate::place::Place;
-use crate::slots::Pairs;
+use crate::slots::{Index, Pairs};
 use crate::tail::{Part, Table, Tail};
 use downbeat_core::content::{DatasetSum, check_record};
 use downbeat_core::ids::{Digest, Name};
@@ -123,7 +123,8 @@ impl LayerWriter {
         open.fences.iter().try_for_each(|fence| output.put(&fence.to_le_bytes()))?;
         output.align(LINE_BYTES)?;
         let lines_at = output.at();
-        let (lines, homes) = open.pairs.write(output)?;
+        let with_filter = self.below != LayerId::NONE;
+        let Index { lines, homes, filter_bits } = open.pairs.write(output, with_filter)?;
         let part = Part {
             entries: open.entries,
             records_at: open.records_at as usize,
@@ -132,6 +133,7 @@ impl LayerWriter {
             lines_at: lines_at as usize,
             lines: lines as usize,
             homes,
+            filter_bits,
         };
         self.parts.insert(open.name, part);
         Ok(())

@@ -93,7 +93,7 @@ pub(crate) fn lookup(options: Options, report: &mut Report) -> io::Result<()> {
     // As worn as an image gets before its base is rewritten, or nearly: in a row of cycles overlays
     // are merged, so that the longest chain has large and small ones.
     let mut worn = one.clone();
-    for share in [11, 50, 200] {
+    for share in [11, 50] {
         let changes = data.change(data.records / share);
         worn = data.stage(&place, &worn, &changes)?;
     }
