@@ -12,8 +12,10 @@ use operations::OPERATIONS;
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
-    /// Real time goes on.
+    /// Real time goes on by a tick.
     Tick,
+    /// Real time goes on by so many nanoseconds, where it isn't counted in ticks.
+    Pass(i64),
     /// The packet at this place arrives.
     Deliver(u8),
     /// An agent's timer.
@@ -210,7 +212,7 @@ impl World {
             actions.push(Action::Server(Kind::Restore, false));
         }
         for kind in [Kind::ServerSlow, Kind::ServerFast] {
-            if config.kinds.has(kind) && self.line_may_err(config) {
+            if config.kinds.has(kind) && self.line_may_err(config, kind) {
                 actions.push(Action::Server(kind, false));
             }
         }
@@ -246,13 +248,14 @@ impl World {
     pub fn step(&mut self, config: &Configuration, action: Action) {
         self.record.happened = 0;
         match action {
-            Action::Tick => self.tick(),
+            Action::Tick => self.pass(config, 1),
+            Action::Pass(span) => self.pass(config, span),
             Action::Deliver(place) => self.deliver(config, place as usize),
             Action::Wake(index) => self.wake(config, index as usize),
             Action::Commit => self.commit(config, true),
             Action::Continue => self.server_continues(config),
-            Action::NewLine(shift) => self.server_moves(config, Kind::NewLineAhead, shift as i64),
-            Action::Moves(kind, shift) => self.server_moves(config, kind, shift as i64),
+            Action::NewLine(shift) => self.server_moves(config, Kind::NewLineAhead, shift as i64 * config.unit()),
+            Action::Moves(kind, shift) => self.server_moves(config, kind, shift as i64 * config.unit()),
             Action::ClockFound(index) => self.clock_found(config, index as usize),
             Action::ReadPinned(index) => self.read_pinned(index as usize),
             Action::ProcessStarts(place) => self.process_starts(config, place as usize),
@@ -283,11 +286,11 @@ impl World {
         self.spend_fault();
         match kind {
             // Another host, whose clock is ahead.
-            Kind::Restore => self.server_restored(config, OFF as i64),
-            Kind::ServerSlow => self.server.error = -1,
-            Kind::ServerFast => self.server.error = 1,
-            Kind::LineAhead => self.step_line(config.jump),
-            Kind::LineBack => self.step_line(-config.jump),
+            Kind::Restore => self.server_restored(config, OFF as i64 * config.unit()),
+            Kind::ServerSlow => self.server.error = (self.server.error - 1).max(-1),
+            Kind::ServerFast => self.server.error = (self.server.error + 1).min(1),
+            Kind::LineAhead => self.step_line(config, config.jump),
+            Kind::LineBack => self.step_line(config, -config.jump),
             _ => self.server_ends(config, committed),
         }
     }
@@ -318,8 +321,8 @@ impl World {
             Kind::Overlap => self.crash(config, index, End::Overlaps),
             Kind::Reboot => self.crash(config, index, End::Reboots),
             Kind::RebootLosesDisk => self.crash(config, index, End::RebootsEmpty),
-            Kind::Slow => self.hosts[index].error = -1,
-            Kind::Fast => self.hosts[index].error = 1,
+            Kind::Slow => self.hosts[index].error = (self.hosts[index].error - 1).max(-1),
+            Kind::Fast => self.hosts[index].error = (self.hosts[index].error + 1).min(1),
             Kind::Veto => self.hosts[index].vetoes = true,
             Kind::Stutter => self.hosts[index].error = -2,
             Kind::ClockAhead => self.step_clock(index, config.jump),

@@ -245,6 +245,21 @@ pub enum Twist {
     DueAfterBound,
 }
 
+/// How time goes in a run that isn't counted in ticks of one nanosecond: it passes in spans of any length,
+/// a message may take any time, and clocks err by fractions of what passes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fine {
+    /// What stands for a tick, in nanoseconds, where the model adds something of its own to settings: how
+    /// far a mark is stored ahead, a new line is off the old one, a scheduled record is to come.
+    pub unit: i64,
+    /// The step in which local clocks are read, in nanoseconds; at least 1. Between two steps they stand.
+    pub step: i64,
+    /// What the server's clock shows at first, in nanoseconds.
+    pub server_begin: i64,
+    /// What the first readings of the hosts' clocks have in common, in nanoseconds.
+    pub local_begin: i64,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Configuration {
@@ -286,6 +301,8 @@ pub struct Configuration {
     pub server_rate: Rate,
     /// By how many ticks a clock jumps that breaks its bound.
     pub jump: i64,
+    /// How time goes, where it isn't counted in ticks.
+    pub fine: Option<Fine>,
     /// How many server processes share the table; no configuration has more than one yet.
     pub servers: u8,
     /// How many generations that were served a host keeps for pinned reads; 0 where nobody pins.
@@ -362,6 +379,7 @@ impl Configuration {
             rate: Rate::ZERO,
             server_rate: Rate::ZERO,
             jump: 3,
+            fine: None,
             servers: 1,
             kept: 0,
             server_epsilon: 0,
@@ -375,6 +393,16 @@ impl Configuration {
     /// from where each stands (`renaming`).
     pub fn is_unbounded(&self) -> bool {
         self.horizon == FOR_EVER
+    }
+
+    /// A tick, or what stands for it, in nanoseconds.
+    pub fn unit(&self) -> i64 {
+        self.fine.map_or(1, |fine| fine.unit)
+    }
+
+    /// The step in which local clocks are read.
+    pub fn step(&self) -> Span {
+        self.fine.map_or(Configuration::granularity(self.rate), |fine| Span::from_nanos(fine.step))
     }
 
     /// Ticks in which a clock of this rate error gains or misses at most one.

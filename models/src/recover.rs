@@ -5,6 +5,7 @@ use crate::actions::Action;
 use crate::configuration::{Configuration, Kind};
 use crate::world::World;
 use downbeat_core::serving::Serving;
+use downbeat_core::time::Span;
 
 /// Whether every agent of a farm that is not held becomes current in time (R1).
 pub fn recovers(config: &Configuration, from: &World) -> bool {
@@ -19,43 +20,89 @@ pub fn tried(config: &Configuration, from: &World, show: &mut dyn FnMut(&World, 
     let mut world = from.clone();
     (world.faults, world.operations) = (0, 0);
     settle(config, &mut world, show);
-    let deadline = begin(&world) + bound(config, &world);
+    let deadline = deadline(config, &world);
     let unlimited = Configuration { horizon: i64::MAX, ..config.clone() };
     while !all_current(&world) {
         if world.now >= deadline {
             return false;
         }
-        show(&world, Action::Tick);
-        world.step(&unlimited, Action::Tick);
+        let action = goes_on(config, &world, deadline);
+        show(&world, action);
+        world.step(&unlimited, action);
         settle(&unlimited, &mut world, show);
     }
     true
 }
 
+/// Time goes on: by a tick; where it isn't counted in ticks, to what is next.
+fn goes_on(config: &Configuration, world: &World, until: i64) -> Action {
+    if config.fine.is_none() {
+        return Action::Tick;
+    }
+    let next = [world.until_timer(), world.until_switch()].into_iter().flatten().min();
+    Action::Pass(next.unwrap_or(i64::MAX).min(until - world.now).max(1))
+}
+
+/// A schedule without faults up to some real time, or to the first state that is broken. Each step is shown
+/// before it is taken.
+pub(crate) fn healed(
+    config: &Configuration,
+    world: &mut World,
+    until: i64,
+    show: &mut dyn FnMut(&World, Action),
+) {
+    (world.faults, world.operations) = (0, 0);
+    settle(config, world, show);
+    while world.now < until && world.record.broken == 0 {
+        let action = goes_on(config, world, until);
+        show(world, action);
+        world.step(config, action);
+        settle(config, world, show);
+    }
+}
+
+/// Until when everybody has to be current, by real time.
+pub(crate) fn deadline(config: &Configuration, world: &World) -> i64 {
+    let begin = begin(world);
+    begin + bound(config, world, begin)
+}
+
 /// Two leases, one back-off, the stagger and a retrieval; and the hold of reads that an enclosure's
-/// width makes, which isn't a failure to recover.
-fn bound(config: &Configuration, world: &World) -> i64 {
+/// width makes, which isn't a failure to recover. What was known when a far activation was learned is as old
+/// by then, so its width counts there.
+fn bound(config: &Configuration, world: &World, begin: i64) -> i64 {
     let settings = world.server.store.table.settings;
+    let ahead = Span::from_nanos(begin - world.now);
     let widest = (0..world.hosts.len())
-        .filter_map(|index| world.hosts[index].agent.clock().epsilon(world.local_now(index)))
-        .map(|epsilon| 2 * epsilon.as_nanos())
+        .filter_map(|index| world.hosts[index].agent.clock().epsilon(world.local_now(index) + ahead))
+        .map(|epsilon| epsilon.times(2).as_nanos())
         .max()
         .unwrap_or(0);
+    let widest = if begin > world.now { widest } else { widest.min(settings.interval.as_nanos()) };
     2 * settings.lease.as_nanos()
         + settings.stagger.as_nanos()
         + settings.retrieve.as_nanos()
-        + 1
-        + widest.min(settings.interval.as_nanos())
-        + if config.rate.as_ppb() > 0 || config.server_rate.as_ppb() > 0 { 2 } else { 0 }
+        + config.unit()
+        + widest
+        + if config.rate.as_ppb() > 0 || config.server_rate.as_ppb() > 0 { 2 * config.unit() } else { 0 }
 }
 
-/// From when the bound counts: where the table names no active generation, from its activation.
+/// From when the bound counts: where the table names no active generation, from its activation. So does
+/// an agent that was told such a table of a line before: until that line's T it has nothing to ask for, and
+/// its connection may have broken without its knowing.
 fn begin(world: &World) -> i64 {
     let table = &world.server.store.table;
     if table.active.is_some() {
         return world.now;
     }
-    world.now.max(table.activation.as_nanos() - world.line().offset)
+    let told = |index: usize| {
+        let agent = &world.hosts[index].agent;
+        let known = agent.table().filter(|known| known.active.is_none())?;
+        let line = world.line_time(agent.timeline()?, world.now)?;
+        Some(world.now.saturating_add((known.activation - line).as_nanos()))
+    };
+    let begin = table.activation.as_nanos() - world.line().offset;
+    (0..world.hosts.len()).filter_map(told).fold(world.now.max(begin), i64::max)
 }
 
 /// A farm that has run without a fault for some time.

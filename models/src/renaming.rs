@@ -67,6 +67,7 @@ impl World {
             network,
             faults: self.faults,
             operations: self.operations,
+            step: self.step,
             incarnations: names::LIVES,
             record,
             // Of several servers, each with a clock of its own, there is no run without an end.

@@ -2,14 +2,16 @@
 //! and operations come at any time, then a healed one that must lead back to a current farm (R1).
 //! The same steps, machines and properties as in the searches; only the choice of steps is random.
 
+mod farms;
+mod random;
+
 use crate::actions::Action;
-use crate::checks::{ALL, OPERATIONS, SETTINGS};
-use crate::configuration::{Configuration, FOR_EVER, Kind, Kinds, ticks};
+use crate::configuration::{Configuration, Kind};
 use crate::properties::ALWAYS;
-use crate::recover::recovers;
+use crate::recover::{deadline, healed, recovers};
 use crate::world::World;
-use downbeat_core::serving::{Activation, Mode};
-use downbeat_core::settings::Limits;
+use random::Random;
+use std::collections::VecDeque;
 
 /// What a run came to.
 pub struct Run {
@@ -21,90 +23,106 @@ pub struct Run {
     pub broken: Option<(&'static str, Vec<(i64, String)>)>,
 }
 
-/// A generator of random numbers that a seed determines (SplitMix64).
-struct Random(u64);
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
-
-const MODES: &[&[Mode]] = &[
-    &[Mode::Strict, Mode::Strict, Mode::Prompt],
-    &[Mode::Prompt, Mode::Prompt],
-    &[Mode::Strict, Mode::Prompt, Mode::Prompt, Mode::Strict],
-    &[Mode::Strict],
-];
-
-/// The farm of a seed: agents, spans and kinds of faults differ from seed to seed.
-fn configuration(random: &mut Random) -> Configuration {
-    let slow = random.below(2) == 0;
-    let base = Configuration::new("simulation", MODES[random.below(MODES.len())]);
-    let settings = if slow { crate::configuration::patient() } else { base.settings };
-    Configuration {
-        settings,
-        limits: Limits { max_interval: ticks(1_000), max_lead: ticks(8), max_hold: ticks(9) },
-        activation: if random.below(4) == 0 { Activation::Copy } else { Activation::Switch },
-        samples: random.below(3) as u8,
-        two_parts: random.below(2) == 0,
-        slow_network: slow,
-        kinds: ALL.and(Kinds::of(&[Kind::SpuriousWake, Kind::Pin, Kind::MarkOld])),
-        kept: 2,
-        operation_kinds: OPERATIONS.and(SETTINGS),
-        horizon: FOR_EVER,
-        // Never what a step has left, so that no step counts as one of a perfect run (A1).
-        faults: 1,
-        operations: 1,
-        ..base
-    }
-}
+/// How often R1 is tried while there are faults: once in so many steps.
+const TRIED: u64 = 256;
+/// How many steps before its end a broken run tells.
+const TOLD: usize = 60;
 
 /// One run of a seed: `events` steps with faults, then the healed phase.
 pub fn run(seed: u64, events: u64) -> Run {
-    let mut random = Random(seed);
-    let config = configuration(&mut random);
+    walk(Random::Seed(seed), events)
+}
+
+/// One run by numbers that were drawn elsewhere: as many steps as they decide, then the healed phase.
+pub fn run_by(choices: Vec<u64>) -> Run {
+    let most = choices.len() as u64;
+    walk(Random::Given(choices.into_iter()), most)
+}
+
+fn walk(mut random: Random, events: u64) -> Run {
+    let config = farms::farm(&mut random);
     let mut world = World::new(&config);
-    let mut trail = std::collections::VecDeque::new();
+    let mut trail = VecDeque::from([(0, format!("{config:?}"))]);
     // One step in so many is a fault or an operation.
     let rarity = 4 + random.below(60);
-    for step in 0..events {
+    let mut steps = 0;
+    while steps < events && !random.is_over() {
         let action = choose(&config, &mut world, &mut random, rarity);
-        if trail.len() == 60 {
-            trail.pop_front();
-        }
-        trail.push_back((world.now, world.describe(action)));
+        tell(&mut trail, world.now, world.describe(action));
         world.step(&config, action);
         world.record.restarted.fill(true);
-        let fell = ALWAYS.iter().filter(|always| !always.name.starts_with("R1"));
-        let fell =
-            fell.map(|always| (always.name, (always.holds)(&config, &world))).find(|(_, holds)| !holds);
-        let fell = fell.map(|(name, _)| name);
-        let last = step + 1 == events || step % 256 == 255;
-        let fell = fell.or_else(|| (last && !recovers(&config, &world)).then_some("R1 recovers"));
+        steps += 1;
+        let tried = steps % TRIED == 0;
+        let fell = fallen(&config, &world)
+            .or_else(|| (tried && !recovers(&config, &world)).then_some("R1 recovers"));
         if let Some(name) = fell {
-            let cycles = world.record.goes_live.len();
-            trail.extend((0..world.hosts.len()).map(|index| {
-                let host = &world.hosts[index];
-                let table = host.agent.table().map(|table| (table.staged.epoch, table.activation));
-                let text = format!(
-                    "agent {index}: {:?}, table {table:?}, page {:?}",
-                    world.local_now(index),
-                    host.page
-                );
-                (world.now, text)
-            }));
-            let live = world.record.goes_live.iter().rev().take(3);
-            trail.extend(live.map(|live| (world.real(live), format!("goes live: {live:?}"))));
-            return Run { steps: step + 1, cycles, broken: Some((name, trail.into())) };
+            return broken(world, steps, name, trail);
         }
     }
-    Run { steps: events, cycles: world.record.goes_live.len(), broken: None }
+    tell(&mut trail, world.now, "from here on without faults".to_string());
+    match heals(&config, &mut world, &mut trail) {
+        Err(name) => broken(world, steps, name, trail),
+        Ok(()) => Run { steps, cycles: world.record.goes_live.len(), broken: None },
+    }
+}
+
+/// The last steps are kept, after the farm.
+fn tell(trail: &mut VecDeque<(i64, String)>, now: i64, what: String) {
+    if trail.len() == TOLD {
+        trail.remove(1);
+    }
+    trail.push_back((now, what));
+}
+
+/// A property that doesn't hold in a state. R1 is tried apart.
+fn fallen(config: &Configuration, world: &World) -> Option<&'static str> {
+    let judged = ALWAYS.iter().filter(|always| !always.name.starts_with("R1"));
+    judged.filter(|always| !(always.holds)(config, world)).map(|always| always.name).next()
+}
+
+/// The phase after the faults: everybody is current in time (R1), and still so two cycles later.
+fn heals(
+    config: &Configuration,
+    world: &mut World,
+    trail: &mut VecDeque<(i64, String)>,
+) -> Result<(), &'static str> {
+    let mut show = |world: &World, action| tell(trail, world.now, world.describe(action));
+    healed(config, world, world.now, &mut show);
+    if world.server.store.table.held.is_some() {
+        world.operations = 1;
+        world.step(config, Action::Operate(Kind::Unhold));
+    }
+    if !recovers(config, world) {
+        return Err("R1 recovers");
+    }
+    let begun = world.record.goes_live.len();
+    for _ in 0..2 {
+        let table = &world.server.store.table;
+        let longest = table.pending.unwrap_or(table.settings).interval.max(table.settings.interval);
+        let until = deadline(config, world) + longest.times(2).as_nanos();
+        healed(config, world, until, &mut show);
+        if let Some(name) = fallen(config, world) {
+            return Err(name);
+        }
+        if !recovers(config, world) {
+            return Err("R1 recovers");
+        }
+    }
+    if world.record.goes_live.len() < begun + 2 { Err("R1 recovers: no cycle begins") } else { Ok(()) }
+}
+
+/// What a broken run tells: its farm, its last steps, and where everybody stands.
+fn broken(world: World, steps: u64, name: &'static str, mut trail: VecDeque<(i64, String)>) -> Run {
+    trail.extend((0..world.hosts.len()).map(|index| {
+        let host = &world.hosts[index];
+        let table = host.agent.table().map(|table| (table.staged.epoch, table.activation));
+        let text =
+            format!("agent {index}: {:?}, table {table:?}, page {:?}", world.local_now(index), host.page);
+        (world.now, text)
+    }));
+    let live = world.record.goes_live.iter().rev().take(3);
+    trail.extend(live.map(|live| (world.real(live), format!("goes live: {live:?}"))));
+    Run { steps, cycles: world.record.goes_live.len(), broken: Some((name, trail.into())) }
 }
 
 /// A step: mostly one of those that happen by themselves, now and then a fault or an operation.
@@ -120,6 +138,22 @@ fn choose(config: &Configuration, world: &mut World, random: &mut Random, rarity
             actions.retain(disturbance);
         }
     }
-    // Where nothing else can happen, time goes on.
-    if actions.is_empty() { Action::Tick } else { actions[random.below(actions.len())] }
+    let chosen = match actions.len() {
+        // Where nothing else can happen, time goes on.
+        0 => Action::Tick,
+        some => actions[random.below(some)],
+    };
+    if chosen == Action::Tick && config.fine.is_some() { passes(config, world, random) } else { chosen }
+}
+
+/// Time goes on to the next timer, to about an instant at which readers get something else, or by any span
+/// before.
+fn passes(config: &Configuration, world: &World, random: &mut Random) -> Action {
+    let timer = world.until_timer().unwrap_or(10 * config.unit());
+    let span = match random.below(3) {
+        0 => timer,
+        1 => random.magnitude(timer),
+        _ => world.until_switch().unwrap_or(timer) + random.between(-1, 1),
+    };
+    Action::Pass(span.clamp(1, timer))
 }

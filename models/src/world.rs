@@ -8,6 +8,7 @@
 mod agents;
 mod clocks;
 mod network;
+mod passing;
 mod pins;
 mod processes;
 mod server;
@@ -191,6 +192,9 @@ pub struct World {
     pub faults: u8,
     /// Operations that are left.
     pub operations: u8,
+    /// The step in which local clocks are read, in nanoseconds, where time isn't counted in ticks; 0 where
+    /// it is.
+    pub step: i64,
     /// Incarnations drawn so far.
     pub incarnations: u64,
     /// What has happened.
@@ -203,8 +207,9 @@ const BEGIN: i64 = 100;
 impl World {
     /// A farm just made at real time 0, and agents that just started.
     pub fn new(config: &Configuration) -> World {
-        let line = Line { id: TimelineId { counter: 1, random: 1 }, offset: BEGIN };
-        let now = ServerTime::from_nanos(BEGIN);
+        let begin = config.fine.map_or(BEGIN, |fine| fine.server_begin);
+        let line = Line { id: TimelineId { counter: 1, random: 1 }, offset: begin };
+        let now = ServerTime::from_nanos(begin);
         let table = SyncTable::new_farm(
             Name::new("f").expect("a good name"),
             line.id,
@@ -235,13 +240,14 @@ impl World {
             network: Vec::new(),
             faults: config.faults,
             operations: config.operations,
+            step: config.fine.map_or(0, |fine| fine.step),
             incarnations: 0,
             record,
         };
         world.begin_processes(config);
         for index in 0..config.modes.len() {
             // Local clocks are a pure shift: a different one for each, so that mixing them shows.
-            let offset = World::first_reading(index);
+            let offset = World::first_reading(index) + config.fine.map_or(0, |fine| fine.local_begin);
             let boot = BootId(index as u64 + 1);
             let host = world.fresh_host(config, index, offset, boot);
             world.hosts.push(host);
@@ -255,7 +261,7 @@ impl World {
     }
 
     fn fresh_host(&mut self, config: &Configuration, index: usize, offset: i64, boot: BootId) -> Host {
-        let local = LocalTime::from_nanos(self.now + offset);
+        let local = self.reading(offset);
         let start = Start { incarnation: self.incarnation(), boot, now: local, page: None, last_good: None };
         let agent = Agent::new(agent_config(config, index), start);
         let page = *agent.plan();
@@ -313,7 +319,13 @@ impl World {
 
     /// An agent's clock.
     pub fn local_now(&self, index: usize) -> LocalTime {
-        LocalTime::from_nanos(self.now + self.hosts[index].offset)
+        self.reading(self.hosts[index].offset)
+    }
+
+    /// What a local clock shows that is so far off real time.
+    pub(crate) fn reading(&self, offset: i64) -> LocalTime {
+        let exact = self.now + offset;
+        LocalTime::from_nanos(if self.step > 1 { exact - exact.rem_euclid(self.step) } else { exact })
     }
 
     /// What a read of an agent gets at this instant.
@@ -354,21 +366,6 @@ impl World {
             && matches!(host.agent.poll_at(), PollAt::At(instant) if instant.passed(self.local_now(index)))
     }
 
-    /// Real time goes on by one tick.
-    pub fn tick(&mut self) {
-        self.now += 1;
-        for host in &mut self.hosts {
-            host.late = false;
-        }
-        self.err_in_rate();
-        for packet in &mut self.network {
-            packet.ticked = true;
-        }
-        if self.server.up && self.server.astray == 0 && self.server.mark.until < self.server_now() {
-            self.store_mark();
-        }
-    }
-
     /// Whether a rule is broken outside of core in this run.
     pub(crate) fn twisted(config: &Configuration, twist: Twist) -> bool {
         config.twist == Some(twist)
@@ -389,11 +386,11 @@ pub(crate) fn agent_config(config: &Configuration, index: usize) -> Config {
         granularity: if World::twisted(config, Twist::GranularityIgnored) {
             Span::ZERO
         } else {
-            Configuration::granularity(config.rate)
+            config.step()
         },
-        back_off: (Span::from_nanos(1), Span::from_nanos(1)),
+        back_off: (Span::from_nanos(config.unit()), Span::from_nanos(config.unit())),
         patience: config.settings.round_trip,
-        start_wait: Span::from_nanos(2),
+        start_wait: Span::from_nanos(2 * config.unit()),
         samples: config.samples,
         reports: false,
         guards: config.guards,

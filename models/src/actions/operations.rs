@@ -48,7 +48,7 @@ impl World {
         let now = self.server_now();
         let changed = self.changed_settings(config, kind);
         let store = &mut self.server.store;
-        let in_ticks = |ticks: i64| now + Span::from_nanos(ticks);
+        let in_ticks = |ticks: i64| now + Span::from_nanos(ticks * config.unit());
         match kind {
             Kind::Edit => store.production += 1,
             Kind::Hold => {
@@ -80,7 +80,7 @@ impl World {
     /// Settings after a change: what is pending is changed further, lead, lease and early limit go to
     /// and fro between two values.
     fn changed_settings(&self, config: &Configuration, kind: Kind) -> Settings {
-        let tick = Span::from_nanos(1);
+        let tick = Span::from_nanos(config.unit());
         let table = &self.server.store.table;
         let first = &config.settings;
         let changed = table.pending.unwrap_or(table.settings);

@@ -37,6 +37,34 @@ pub(super) fn checks() -> Vec<Check> {
             },
             56487,
         ),
+        // Clocks that stand for a tick and catch up in the next.
+        check(
+            Configuration {
+                rate: Rate::from_ppb(125_000_000),
+                settings: settings(12),
+                limits: Limits { max_interval: ticks(13), max_lead: ticks(2), max_hold: ticks(3) },
+                run_up: None,
+                horizon: 26,
+                ..faults("stutter-2", 2, Kinds::of(&[Kind::Stutter]))
+            },
+            0,
+        ),
+        // Two servers over one table, each with a clock of its own, of which one ends or one clock jumps.
+        check(
+            Configuration {
+                servers: 2,
+                server_epsilon: 1,
+                run_up: Some(4),
+                horizon: 6,
+                modes: &[Strict],
+                ..faults(
+                    "servers-1",
+                    1,
+                    Kinds::of(&[Kind::ProcessEnds, Kind::ProcessClock, Kind::DatabaseClock, Kind::GoesOver]),
+                )
+            },
+            0,
+        ),
         // Clocks that jump beyond their bounds, and one other fault.
         check(
             faults(

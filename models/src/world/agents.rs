@@ -180,7 +180,7 @@ impl World {
         let start = Start {
             incarnation,
             boot,
-            now: LocalTime::from_nanos(self.now + offset),
+            now: self.reading(offset),
             page: Some(old.page).filter(|_| matches!(end, End::TakesOver | End::Reboots)),
             last_good,
         };

@@ -32,7 +32,10 @@ impl World {
     }
 
     /// Whether the server's line may gain or miss the tick that is next.
-    pub(crate) fn line_may_err(&self, config: &Configuration) -> bool {
+    pub(crate) fn line_may_err(&self, config: &Configuration, kind: Kind) -> bool {
+        if config.fine.is_some() {
+            return self.server.error != if kind == Kind::ServerSlow { -1 } else { 1 };
+        }
         let rest = Configuration::ticks_per_error(config.server_rate);
         self.server.error == 0 && self.server.last_error.is_none_or(|last| self.now + 1 - last >= rest)
     }
@@ -50,7 +53,7 @@ impl World {
 
     /// The server's line jumps; nobody is told. What was seen before doesn't bound what is seen after
     /// a time that went back.
-    pub(crate) fn step_line(&mut self, by: i64) {
+    pub(crate) fn step_line(&mut self, config: &Configuration, by: i64) {
         let (now, line) = (self.server_now(), self.lines.len() as u8 - 1);
         self.lines.last_mut().expect("there is always a line").offset += by;
         // What the table names as active was live, and stays so on a line that went back.
@@ -62,7 +65,7 @@ impl World {
         }
         // The mark is as wrong as the line until it is stored again; that is done at once, so that
         // the break is one of the agents' assumptions alone.
-        self.store_mark();
+        self.store_mark(config);
         for host in &mut self.hosts {
             host.astray = true;
             if let Some(reader) = &mut host.reader {
@@ -120,6 +123,8 @@ impl World {
         let host = &self.hosts[index];
         match kind {
             Kind::ClockAhead | Kind::ClockBack => !host.astray && host.overlap.is_none(),
+            Kind::Slow if config.fine.is_some() => host.error > -1,
+            Kind::Fast if config.fine.is_some() => host.error < 1,
             _ => {
                 let rest = Configuration::ticks_per_error(config.rate);
                 host.error == 0 && host.last_error.is_none_or(|last| self.now + 1 - last >= rest)

@@ -82,7 +82,9 @@ impl World {
             // Nobody listens, or nothing gets through.
             return;
         }
-        self.network.push(Packet::new(agent, via, payload));
+        // Where time isn't counted in ticks, any message may take any time.
+        let delayed = self.step > 0;
+        self.network.push(Packet { delayed, ..Packet::new(agent, via, payload) });
     }
 
     /// An agent is cut off: what was on its way is lost.

@@ -11,8 +11,10 @@ use downbeat_core::server::{Facts, Transition, Verdict, answer_from_snapshot, tr
 use downbeat_core::time::{ServerTime, Span};
 use downbeat_core::timeline::{Mark, OldLine, begin_line};
 
-/// How far ahead of its clock the model's server stores its mark, in ticks.
-const MARK_AHEAD: Span = Span::from_nanos(2);
+/// How far ahead of its clock the model's server stores its mark.
+fn mark_ahead(config: &Configuration) -> Span {
+    Span::from_nanos(2 * config.unit())
+}
 
 impl Scheduled {
     /// Whether the record is visible at an activation (PROTOCOL §7).
@@ -181,9 +183,9 @@ impl World {
         }
     }
 
-    pub(crate) fn store_mark(&mut self) {
+    pub(crate) fn store_mark(&mut self, config: &Configuration) {
         let now = self.server_now();
-        self.server.mark = Mark { until: now + MARK_AHEAD, stored_at: now };
+        self.server.mark = Mark { until: now + mark_ahead(config), stored_at: now };
     }
 
     /// The last mark as a start finds it: read outwards, by a tick of either line, where lines are
@@ -201,8 +203,8 @@ impl World {
         let old = match kind {
             Kind::MarkLost => OldLine::Unknown,
             Kind::MarkOld => OldLine::MarkStored(Mark {
-                until: mark.until - MARK_AHEAD,
-                stored_at: mark.stored_at - MARK_AHEAD,
+                until: mark.until - mark_ahead(config),
+                stored_at: mark.stored_at - mark_ahead(config),
             }),
             _ => OldLine::MarkStored(mark),
         };
@@ -226,7 +228,7 @@ impl World {
     pub fn server_continues(&mut self, config: &Configuration) {
         self.server.up = true;
         if self.server.mark.until < self.server_now() {
-            self.store_mark();
+            self.store_mark(config);
         }
         self.reconnect(config);
     }
@@ -246,7 +248,7 @@ impl World {
         let table = begin_line(&self.server.store.table, id, old, now, config.server_rate, config.guards);
         self.server.store.table = table;
         self.server.up = true;
-        self.store_mark();
+        self.store_mark(config);
         self.record_line();
         if self.processes.is_empty() {
             self.reconnect(config);

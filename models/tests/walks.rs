@@ -1,0 +1,20 @@
+//! Random runs of the model's world by numbers that proptest draws, so that a failing run is made shorter:
+//! farms of any spans and of clocks that begin anywhere in 64 bits, with every kind of fault. What a run is
+//! and what it must keep is in `simulate`.
+
+use downbeat_models::simulate::run_by;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_run_breaks_a_property(choices in prop::collection::vec(any::<u64>(), 40..3_000)) {
+        let run = run_by(choices);
+        let told = run.broken.map(|(property, trail)| {
+            let trail: Vec<String> = trail.iter().map(|(now, what)| format!("t={now} {what}")).collect();
+            format!("{property} is broken after {} steps\n{}", run.steps, trail.join("\n"))
+        });
+        prop_assert!(told.is_none(), "{}", told.unwrap_or_default());
+    }
+}
