@@ -33,6 +33,8 @@ pub enum Guard {
     RestoreMovesActivation,
     /// A restore waits for the intervals after a hold as well (§8).
     RestoreWaitsIntervals,
+    /// A restore promises nothing until its T has passed (§8).
+    RestorePromisesNothing,
     /// A promise is not carried over a gap in which a generation that was lost with a restore may be
     /// live (§8).
     RestoreGap,
@@ -115,6 +117,7 @@ impl Guard {
         Guard::NewLineNamesNoActive,
         Guard::RestoreMovesActivation,
         Guard::RestoreWaitsIntervals,
+        Guard::RestorePromisesNothing,
         Guard::RestoreGap,
         Guard::NewLineKeepsPlan,
         Guard::DigestCompared,

@@ -174,11 +174,11 @@ impl Agent {
 
     /// An answer to the outstanding request, whose times were taken in already.
     pub(crate) fn on_answer(&mut self, now: LocalTime, reply: &Reply<u16>, effects: &mut Effects) {
-        let answered = reply.stamp.answered;
+        let (received, answered) = (reply.stamp.received, reply.stamp.answered);
         match (&self.step, &reply.body) {
             (_, ReplyBody::Noted | ReplyBody::Unlocked) => self.attempt = 0,
             (Step::Reading | Step::Armed(_) | Step::Waiting { .. }, ReplyBody::Table(table)) => {
-                self.on_read(now, table.clone(), answered, effects);
+                self.on_read(now, table.clone(), (received, answered), effects);
             }
             (Step::Locking { since }, body) => {
                 let since = *since;

@@ -149,7 +149,10 @@ pub fn begin_line(
             let from = if guards.on(Guard::MarkStoredInstant) { mark.stored_at } else { mark.until };
             let passed = |instant: ServerTime| now + drift.at_most((instant - from).or_zero());
             let activation = passed(table.activation);
-            (activation, passed(table.next_earliest).max(activation + lead))
+            // What a restore left without a promise stays so.
+            let promises = table.next_earliest > table.activation;
+            let promise = passed(table.next_earliest).max(activation + lead);
+            (activation, if promises { promise } else { activation })
         }
         OldLine::Unknown => {
             let limits = &table.limits;
@@ -161,11 +164,11 @@ pub fn begin_line(
             // What a lost grant had to wait for was a hold, or its own lead.
             let longest = limits.max_hold.max(limits.max_lead) + intervals + limits.max_lead;
             let all_over = now + drift.at_most(longest);
-            if guards.on(Guard::RestoreMovesActivation) {
-                (all_over, all_over + limits.max_lead)
-            } else {
-                (now, all_over + limits.max_lead)
-            }
+            // No promise before T: a second restore would know nothing of it, and its own T may come sooner
+            // than this one's promise would end. The first read after T has it renewed.
+            let promise =
+                if guards.on(Guard::RestorePromisesNothing) { all_over } else { all_over + limits.max_lead };
+            (if guards.on(Guard::RestoreMovesActivation) { all_over } else { now }, promise)
         }
         OldLine::Vouched => (now, now + lead),
     };
@@ -363,11 +366,27 @@ mod tests {
         let begin = |guards| begin_line(&table, NEXT, OldLine::Unknown, at(50), Rate::ZERO, guards);
         // The longest hold, two intervals and a lead: 7000 + 2·1000 + 100 s.
         let new = begin(Guards::ALL);
-        assert_eq!((new.activation, new.next_earliest), (at(9_150), at(9_250)));
+        assert_eq!((new.activation, new.next_earliest), (at(9_150), at(9_150)));
         let twin = begin(Guards::ALL.without(Guard::RestoreWaitsIntervals));
-        assert_eq!((twin.activation, twin.next_earliest), (at(7_150), at(7_250)));
+        assert_eq!((twin.activation, twin.next_earliest), (at(7_150), at(7_150)));
         let twin = begin(Guards::ALL.without(Guard::RestoreMovesActivation));
-        assert_eq!((twin.activation, twin.next_earliest), (at(50), at(9_250)));
+        assert_eq!((twin.activation, twin.next_earliest), (at(50), at(9_150)));
+        let twin = begin(Guards::ALL.without(Guard::RestorePromisesNothing));
+        assert_eq!((twin.activation, twin.next_earliest), (at(9_150), at(9_250)));
+    }
+
+    #[test]
+    fn a_line_after_a_restore_promises_no_more_than_the_restore_did() {
+        let restored = begin_line(&held_table(), NEXT, OldLine::Unknown, at(50), Rate::ZERO, Guards::ALL);
+        let mark = Mark { until: at(90), stored_at: at(60) };
+        let begin = |table: &SyncTable| {
+            let new = begin_line(table, NEXT, OldLine::MarkStored(mark), at(20), Rate::ZERO, Guards::ALL);
+            (new.activation, new.next_earliest)
+        };
+        assert_eq!(begin(&restored), (at(9_110), at(9_110)));
+        // Once its T has passed, a read has the promise renewed, and a new line waits for that.
+        let renewed = SyncTable { next_earliest: at(9_300), ..restored };
+        assert_eq!(begin(&renewed), (at(9_110), at(9_260)));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum Action {
     ReadPinned(u8),
     /// A server process that ended is started again, where there are several.
     ProcessStarts(u8),
+    /// One of several servers reads the database's clock without being asked for anything.
+    ReadsClock(u8),
     /// A suspended reader answers.
     Resume(u8),
     /// An old process writes the page.
@@ -49,7 +51,8 @@ pub enum Action {
     /// A fault that concerns one of several servers: whether its transaction is done, or its clock
     /// jumps ahead.
     Process(Kind, u8, bool),
-    /// A fault that concerns the server; of a transaction under way, whether its write is done.
+    /// A fault that concerns the server; of a transaction under way, whether its write is done; of a
+    /// restore, whether it is of the last of several backups.
     Server(Kind, bool),
     /// An operation.
     Operate(Kind),
@@ -149,6 +152,8 @@ impl World {
         for (place, process) in self.processes.iter().enumerate() {
             if !process.up {
                 actions.push(Action::ProcessStarts(place as u8));
+            } else if self.reads_outside(place) && self.server.committing.is_none() {
+                actions.push(Action::ReadsClock(place as u8));
             }
         }
         if self.server.up {
@@ -208,16 +213,23 @@ impl World {
                 actions.push(Action::Server(Kind::ServerCrash, true));
             }
         }
-        if config.kinds.has(Kind::Restore) && self.server.backup.is_some() {
+        if config.kinds.has(Kind::Restore) && !self.server.backups.is_empty() {
             actions.push(Action::Server(Kind::Restore, false));
+            if self.server.backups.len() > 1 {
+                actions.push(Action::Server(Kind::Restore, true));
+            }
         }
         for kind in [Kind::ServerSlow, Kind::ServerFast] {
             if config.kinds.has(kind) && self.line_may_err(config, kind) {
                 actions.push(Action::Server(kind, false));
             }
         }
-        for kind in [Kind::LineAhead, Kind::LineBack].into_iter().filter(|kind| config.kinds.has(*kind)) {
-            actions.push(Action::Server(kind, false));
+        // Of two processes of an agent only the newer one would find it out.
+        let alone = self.hosts.iter().all(|host| host.overlap.is_none());
+        for kind in [Kind::LineAhead, Kind::LineBack] {
+            if config.kinds.has(kind) && alone {
+                actions.push(Action::Server(kind, false));
+            }
         }
         self.process_fault_actions(config, actions);
     }
@@ -254,10 +266,15 @@ impl World {
             Action::Wake(index) => self.wake(config, index as usize),
             Action::Commit => self.commit(config, true),
             Action::Continue => self.server_continues(config),
-            Action::NewLine(shift) => self.server_moves(config, Kind::NewLineAhead, shift as i64 * config.unit()),
+            Action::NewLine(shift) => {
+                self.server_moves(config, Kind::NewLineAhead, shift as i64 * config.unit())
+            }
             Action::Moves(kind, shift) => self.server_moves(config, kind, shift as i64 * config.unit()),
             Action::ClockFound(index) => self.clock_found(config, index as usize),
             Action::ReadPinned(index) => self.read_pinned(index as usize),
+            Action::ReadsClock(place) => {
+                self.reads_clock(config, place as usize);
+            }
             Action::ProcessStarts(place) => self.process_starts(config, place as usize),
             Action::HandOver(index) => self.hand_over(index as usize),
             Action::Reach(index) => self.reach(config, index as usize),
@@ -286,7 +303,7 @@ impl World {
         self.spend_fault();
         match kind {
             // Another host, whose clock is ahead.
-            Kind::Restore => self.server_restored(config, OFF as i64 * config.unit()),
+            Kind::Restore => self.server_restored(config, committed, OFF as i64 * config.unit()),
             Kind::ServerSlow => self.server.error = (self.server.error - 1).max(-1),
             Kind::ServerFast => self.server.error = (self.server.error + 1).min(1),
             Kind::LineAhead => self.step_line(config, config.jump),

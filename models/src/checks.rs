@@ -107,7 +107,7 @@ fn with_horizons() -> Vec<Check> {
                 samples: 1,
                 ..faults("slow-network-1", 1, NETWORK.and(AGENTS))
             },
-            178267,
+            181365,
         ),
         // Clocks that gain or miss up to one tick in eight.
         check(
@@ -132,7 +132,7 @@ fn with_horizons() -> Vec<Check> {
                 operation_kinds: Kinds::of(&[Kind::Backup, Kind::Edit]),
                 ..faults("restore-1", 1, Kinds::of(&[Kind::Restore]))
             },
-            1467866,
+            1064502,
         ),
     ];
     checks.extend(faults::checks());

@@ -178,6 +178,10 @@ impl Kinds {
     pub const fn has(self, kind: Kind) -> bool {
         self.0 & (1u64 << kind as u8) != 0
     }
+    /// This set without the other.
+    pub const fn without(self, other: Kinds) -> Kinds {
+        Kinds(self.0 & !other.0)
+    }
     /// Both sets.
     pub const fn and(self, other: Kinds) -> Kinds {
         Kinds(self.0 | other.0)
@@ -303,7 +307,9 @@ pub struct Configuration {
     pub jump: i64,
     /// How time goes, where it isn't counted in ticks.
     pub fine: Option<Fine>,
-    /// How many server processes share the table; no configuration has more than one yet.
+    /// How many backups of the store are made at most.
+    pub backups: u8,
+    /// How many server processes share the table.
     pub servers: u8,
     /// How many generations that were served a host keeps for pinned reads; 0 where nobody pins.
     pub kept: u8,
@@ -380,6 +386,7 @@ impl Configuration {
             server_rate: Rate::ZERO,
             jump: 3,
             fine: None,
+            backups: 1,
             servers: 1,
             kept: 0,
             server_epsilon: 0,

@@ -155,6 +155,11 @@ pub const SOMETIMES: &[Sometimes] = &[
         world.record.has_happened(Happened::MarkLost)
     }),
     happened(
+        "S7 strict_serves_live",
+        "one of several servers read the database's clock outside of its enclosure",
+        |world| world.record.has_happened(Happened::ReadingOutside),
+    ),
+    happened(
         "S9 epochs_rise",
         "a reader answered by a plan that was replaced after it was loaded",
         |world| world.record.has_happened(Happened::Republished),

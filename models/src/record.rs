@@ -369,11 +369,16 @@ impl World {
         let host = &self.hosts[index];
         let live = live.map_or(-1, |rank| rank as i64);
         let early = rank as i64 > live;
-        // The switch that it is early or late for.
-        let next = if early { Some(rank) } else { self.successor(rank) };
-        let Some(switch) = next.map(|rank| self.real(&self.record.goes_live[rank])) else {
+        // The switch that it is early or late for. A generation that goes live on two lines, before anybody
+        // is told and after, is early for the first of the two and late for the last.
+        let Some(next) = (if early { Some(rank) } else { self.successor(rank) }) else {
             return self.record.break_(Broken::PromptSkewBound);
         };
+        let lives = &self.record.goes_live;
+        let same = lives.iter().filter(|live| live.generation == lives[next].generation);
+        let switches = same.map(|live| self.real(live));
+        let switch = if early { switches.filter(|switch| *switch > real).min() } else { switches.max() };
+        let switch = switch.unwrap_or(real);
         let epsilon = host.page_epsilon.as_nanos();
         let within = if early { switch - real <= epsilon } else { real - switch < 2 * epsilon };
         self.record.demand(within, Broken::PromptSkewBound);

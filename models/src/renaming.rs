@@ -135,7 +135,7 @@ impl World {
                 received: names.current(committing.received),
                 read: names.current(committing.read),
             }),
-            backup: server.backup.as_ref().map(|backup| self.store_renamed(backup, names)),
+            backups: server.backups.iter().map(|backup| self.store_renamed(backup, names)).collect(),
             remembered: server.remembered.clone(),
             error: server.error,
             last_error: self.since_error(server.last_error, config.server_rate),

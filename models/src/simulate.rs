@@ -8,7 +8,7 @@ mod random;
 use crate::actions::Action;
 use crate::configuration::{Configuration, Kind};
 use crate::properties::ALWAYS;
-use crate::recover::{deadline, healed, recovers};
+use crate::recover::{deadline, healed, recovers, tried};
 use crate::world::World;
 use random::Random;
 use std::collections::VecDeque;
@@ -56,12 +56,12 @@ fn walk(mut random: Random, events: u64) -> Run {
         let fell = fallen(&config, &world)
             .or_else(|| (tried && !recovers(&config, &world)).then_some("R1 recovers"));
         if let Some(name) = fell {
-            return broken(world, steps, name, trail);
+            return broken(&config, world, steps, name, trail);
         }
     }
     tell(&mut trail, world.now, "from here on without faults".to_string());
     match heals(&config, &mut world, &mut trail) {
-        Err(name) => broken(world, steps, name, trail),
+        Err(name) => broken(&config, world, steps, name, trail),
         Ok(()) => Run { steps, cycles: world.record.goes_live.len(), broken: None },
     }
 }
@@ -99,7 +99,9 @@ fn heals(
     for _ in 0..2 {
         let table = &world.server.store.table;
         let longest = table.pending.unwrap_or(table.settings).interval.max(table.settings.interval);
-        let until = deadline(config, world) + longest.times(2).as_nanos();
+        // The promise may reach as far as a hold was announced.
+        let promised = world.now + (table.next_earliest - world.server_now()).as_nanos();
+        let until = deadline(config, world).max(promised) + longest.times(2).as_nanos();
         healed(config, world, until, &mut show);
         if let Some(name) = fallen(config, world) {
             return Err(name);
@@ -112,7 +114,13 @@ fn heals(
 }
 
 /// What a broken run tells: its farm, its last steps, and where everybody stands.
-fn broken(world: World, steps: u64, name: &'static str, mut trail: VecDeque<(i64, String)>) -> Run {
+fn broken(
+    config: &Configuration,
+    world: World,
+    steps: u64,
+    name: &'static str,
+    mut trail: VecDeque<(i64, String)>,
+) -> Run {
     trail.extend((0..world.hosts.len()).map(|index| {
         let host = &world.hosts[index];
         let table = host.agent.table().map(|table| (table.staged.epoch, table.activation));
@@ -120,6 +128,11 @@ fn broken(world: World, steps: u64, name: &'static str, mut trail: VecDeque<(i64
             format!("agent {index}: {:?}, table {table:?}, page {:?}", world.local_now(index), host.page);
         (world.now, text)
     }));
+    if name.starts_with("R1") {
+        trail.push_back((world.now, "the schedule that should have led back:".to_string()));
+        let mut tells = |world: &World, action| trail.push_back((world.now, world.describe(action)));
+        tried(config, &world, &mut tells);
+    }
     let live = world.record.goes_live.iter().rev().take(3);
     trail.extend(live.map(|live| (world.real(live), format!("goes live: {live:?}"))));
     Run { steps, cycles: world.record.goes_live.len(), broken: Some((name, trail.into())) }

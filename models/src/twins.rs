@@ -14,7 +14,8 @@ use downbeat_core::guard::{Guard, Guards};
 use downbeat_core::serving::Mode::{self, Strict};
 use downbeat_core::settings::Limits;
 use farms::{
-    ONE_PROMPT, before_activation, drifting, early, farm, faults, operations, restores, short, slow,
+    ONE_PROMPT, before_activation, drifting, early, farm, faults, operations, restored_twice, restores,
+    short, slow,
 };
 
 /// One broken twin.
@@ -200,6 +201,14 @@ const TRAPS: &[Twin] = &[
         twist: None,
         falls: &[(S7, Some(35))],
         config: || restores(TWO_STRICT, 18),
+    },
+    Twin {
+        name: "restore-promises",
+        trap: "a restore promises its k beyond T, which the next restore knows nothing of (a hole in PROTOCOL §8)",
+        off: &[Guard::RestorePromisesNothing],
+        twist: None,
+        falls: &[(S7, None)],
+        config: || restored_twice(ONE_STRICT),
     },
     Twin {
         name: "promise-over-the-gap",

@@ -101,8 +101,8 @@ pub struct Server {
     pub up: bool,
     /// A transaction under way.
     pub committing: Option<Committing>,
-    /// A copy of the store.
-    pub backup: Option<Store>,
+    /// Copies of the store, in the order in which they were made.
+    pub backups: Vec<Store>,
     /// What a broken server remembers of its answers: agent, number, r, s, line.
     pub remembered: Vec<(u8, Incarnation, u64, ServerTime, TimelineId)>,
     /// Whether the line gains (+1) or misses (−1) the tick that is next.
@@ -229,7 +229,7 @@ impl World {
                 mark: Mark { until: now, stored_at: now },
                 up: true,
                 committing: None,
-                backup: None,
+                backups: Vec::new(),
                 remembered: Vec::new(),
                 error: 0,
                 last_error: None,

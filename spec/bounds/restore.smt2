@@ -83,6 +83,34 @@
 (check-sat)
 (pop)
 
+; ── a restore after a restore ─────────────────────────────────────────────────────────────────────
+; The first one was made when the clock showed r1, the second, of another backup, at r2 and before the first
+; one's T had passed. Both wait alike; the second knows nothing of the first. An agent of the first serves its
+; generation from T1 until P1 = T1 + given, while the second's goes live at T2. (Drift apart, which makes T1
+; and P1 later together.)
+(declare-const wait Real)
+(declare-const r1 Real)
+(declare-const r2 Real)
+(declare-const given Real)   ; how far beyond its T the first restore promises
+(declare-const seen Real)    ; an instant at which the agent is read
+(define-fun twice () Bool (and (< 0.0 wait) (<= r1 r2) (< r2 (+ r1 wait)) (<= 0.0 given)))
+(define-fun serves () Bool (and (<= (+ r1 wait) seen) (< seen (+ r1 wait given))))
+(push)
+(assert (and twice (= given 0.0) (< r1 r2) (<= (+ r2 wait) seen)))
+(echo "alone: two restores, the second before the first one's T")
+(check-sat)
+(pop)
+(push)
+(assert (and twice serves (= given 0.0) (<= (+ r2 wait) seen)))
+(echo "proof: a restore that promises nothing beyond its T has nobody serve its generation beside the second's")
+(check-sat)
+(pop)
+(push)
+(assert (and twice serves (< r1 r2) (= given max_lead) (< 0.0 max_lead) (<= (+ r2 wait) seen)))
+(echo "weak: a promise of max_lead, as it was first written down")
+(check-sat)
+(pop)
+
 ; ── a line that had itself begun anew ─────────────────────────────────────────────────────────────
 ; Its server rebooted while a promise of the line before was outstanding, and stretched what was left of it
 ; (timelines.smt2). The old line had come to `died` by then, at most `ahead` after its last mark was

@@ -20,8 +20,11 @@ pub(crate) struct Armed {
     each: Span,
     /// Until when samples can help: T has certainly not passed.
     until: LocalTime,
-    /// When the table is read again.
+    /// When the table is read again: when T has certainly passed, and not before `least`.
     read_again: LocalTime,
+    /// Until when a server that only estimates its clock may say that T is to come; the earliest instant
+    /// where it doesn't.
+    least: LocalTime,
     /// The samples are in (or too late): a prompt agent's switch is the midpoint from here on.
     pub(crate) decided: bool,
 }
@@ -37,10 +40,12 @@ impl Armed {
         until: LocalTime,
         window: Span,
         jitter: Span,
-        read_again: LocalTime,
+        (read_again, least): (LocalTime, LocalTime),
     ) -> Armed {
         let each = spacing(window, samples);
-        Armed { left: samples, next: until - window + jitter, each, until, read_again, decided: false }
+        let next = until - window + jitter;
+        let read_again = read_again.max(least);
+        Armed { left: samples, next, each, until, read_again, least, decided: false }
     }
 
     /// `idle`: another sample could be asked for.
@@ -73,6 +78,7 @@ impl Armed {
             next: local(self.next),
             until: local(self.until),
             read_again: local(self.read_again),
+            least: local(self.least),
             ..self.clone()
         }
     }
@@ -95,6 +101,10 @@ impl Agent {
         let sampled = armed.left == 0 && idle;
         if !armed.decided && (sampled || armed.until.passed(now)) {
             armed.decided = true;
+            // What was known when the wait began is as old as the wait; the samples tell when T has passed.
+            if let Some(table) = &self.table {
+                armed.read_again = armed.read_again.min(self.first_read(table)).max(armed.least);
+            }
             self.step = Step::Armed(armed);
             self.refresh_plan(now, true, effects);
         }

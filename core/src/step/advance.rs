@@ -20,12 +20,12 @@ impl Agent {
                 // A table that was just advanced is not due, unless the answer took very long: then
                 // the next read says so.
                 self.adopt(now, table, false, effects);
-                self.proceed(now, false, effects);
+                self.proceed(now, false, now, effects);
             }
             ReplyBody::Refused { table, .. } => {
                 let due = self.table.as_ref().is_some_and(|known| known.staged == table.staged);
                 self.adopt(now, table, due, effects);
-                if due { self.wait_a_lease(now, effects) } else { self.proceed(now, false, effects) }
+                if due { self.wait_a_lease(now, effects) } else { self.proceed(now, false, now, effects) }
             }
             _ => {
                 self.event(Event::Unexpected, effects);

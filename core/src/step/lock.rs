@@ -22,7 +22,7 @@ impl Agent {
                 // The table says which: T is still to come, or the farm is held.
                 let due = table.held && self.was_due(&table);
                 self.adopt(now, table, due, effects);
-                self.proceed(now, due, effects);
+                self.proceed(now, due, now, effects);
             }
             ReplyBody::Busy { table, retry_after } => {
                 let staged = table.staged;
@@ -32,7 +32,7 @@ impl Agent {
                     let until = now + self.clock.surely_reached(retry_after).max(Span::from_nanos(1));
                     self.go(now, Step::Waiting { until }, effects);
                 } else {
-                    self.proceed(now, true, effects);
+                    self.proceed(now, true, now, effects);
                 }
             }
             _ => {

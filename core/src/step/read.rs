@@ -19,7 +19,7 @@ impl Agent {
         &mut self,
         now: LocalTime,
         table: TableView,
-        answered: ServerTime,
+        (received, answered): (ServerTime, ServerTime),
         effects: &mut Effects,
     ) {
         let sampling = matches!(self.step, Step::Armed(_))
@@ -38,7 +38,9 @@ impl Agent {
         if due && !held && self.link.may_lock() {
             return self.go(now, Step::Locking { since: now }, effects);
         }
-        self.proceed(now, due, effects);
+        // A server that only estimates its clock (r > s) may say that T is to come where the agent knows
+        // better. It is not asked in a loop: once its estimate's width is over it says so no longer.
+        self.proceed(now, due, now + (received - answered).or_zero(), effects);
     }
 
     /// Takes a table in: what it says of the caches, and the plan that follows.
@@ -88,8 +90,9 @@ impl Agent {
         [self.active, self.staged, self.spare].into_iter().flatten().any(|held| held.digest == digest)
     }
 
-    /// Goes on with the table at hand: fills the caches, or waits for T, or rests.
-    pub(super) fn proceed(&mut self, now: LocalTime, due: bool, effects: &mut Effects) {
+    /// Goes on with the table at hand: fills the caches, or waits for T, or rests. Where T has certainly
+    /// passed, the table is read again from `again` on.
+    pub(super) fn proceed(&mut self, now: LocalTime, due: bool, again: LocalTime, effects: &mut Effects) {
         let guards = self.config.guards;
         let Some(table) = self.table.clone() else {
             return self.go(now, Step::Reading, effects);
@@ -127,7 +130,7 @@ impl Agent {
             let until = self.next_look(now, &table);
             return self.go(now, Step::Waiting { until }, effects);
         }
-        let armed = self.arm(now, &table);
+        let armed = self.arm(now, again, &table);
         self.attempt = 0;
         self.report_due = self.config.reports;
         self.go(now, Step::Armed(armed), effects);
@@ -168,7 +171,7 @@ impl Agent {
         self.clock.certainly_reached(table.activation).map_or(LocalTime::MAX, |from| from + delay)
     }
 
-    fn arm(&self, now: LocalTime, table: &TableView) -> Armed {
+    fn arm(&self, now: LocalTime, again: LocalTime, table: &TableView) -> Armed {
         let until = self.clock.possibly_reached(table.activation).unwrap_or(now);
         let window = table.settings.sample_window.max(self.last_trip.times(4)).or_zero();
         Armed::new(
@@ -176,7 +179,7 @@ impl Agent {
             until,
             window,
             self.sample_jitter(table, window),
-            self.first_read(table),
+            (self.first_read(table), if now < again { again } else { LocalTime::MIN }),
         )
     }
 

@@ -230,6 +230,6 @@ impl Agent {
             let until = self.first_read(&table.clone()).max(now);
             return self.go(now, Step::Waiting { until }, effects);
         }
-        self.proceed(now, false, effects);
+        self.proceed(now, false, now, effects);
     }
 }

@@ -31,7 +31,7 @@ impl World {
             Kind::Hold | Kind::HoldUntil => table.held.is_none(),
             Kind::Unhold => table.held.is_some(),
             Kind::Schedule | Kind::ScheduleWithEnd => self.server.store.scheduled.is_none(),
-            Kind::Backup => self.server.backup.is_none(),
+            Kind::Backup => self.server.backups.len() < config.backups as usize,
             Kind::Settings
             | Kind::SettingsShorter
             | Kind::SettingsLead
@@ -66,7 +66,7 @@ impl World {
             Kind::ScheduleWithEnd => {
                 store.scheduled = Some(Scheduled { effective: in_ticks(1), expires: Some(in_ticks(6)) });
             }
-            Kind::Backup => self.server.backup = Some(store.clone()),
+            Kind::Backup => self.server.backups.push(store.clone()),
             _ => {
                 if store.table.pending.is_some() {
                     self.record.note(Happened::PendingReplaced);

@@ -1,7 +1,7 @@
 //! Configurations for kinds of faults that need a farm of their own: clocks that err or break their
 //! bounds, long outages, lost marks, changed settings, timers and pinned reads.
 
-use super::{Check, SETTINGS, faults, operated_by, pair};
+use super::{AGENTS, Check, HOSTS, NETWORK, SETTINGS, faults, operated_by, pair};
 use crate::configuration::{Configuration, Kind, Kinds, patient, settings, ticks};
 use downbeat_core::serving::Mode::Strict;
 use downbeat_core::settings::{Limits, Settings};
@@ -12,6 +12,20 @@ fn short(config: Configuration) -> Configuration {
     let settings = Settings { lead: ticks(1), lease: ticks(1), ..settings(4) };
     let limits = Limits { max_interval: ticks(4), max_lead: ticks(1), max_hold: ticks(2) };
     Configuration { settings, limits, ..config }
+}
+
+/// What can go wrong with several servers over one table, and with the database's clock.
+const SERVERS: Kinds = Kinds::of(&[
+    Kind::SlowCommit,
+    Kind::ProcessEnds,
+    Kind::ProcessClock,
+    Kind::DatabaseClock,
+    Kind::GoesOver,
+]);
+
+/// A strict and a prompt agent, each first with a server of its own, over one table.
+fn servers(name: &'static str, most: u8, kinds: Kinds) -> Configuration {
+    Configuration { servers: 2, server_epsilon: 1, ..faults(name, most, kinds) }
 }
 
 const STEPS: Kinds = Kinds::of(&[Kind::ClockAhead, Kind::ClockBack, Kind::LineAhead, Kind::LineBack]);
@@ -47,24 +61,12 @@ pub(super) fn checks() -> Vec<Check> {
                 horizon: 26,
                 ..faults("stutter-2", 2, Kinds::of(&[Kind::Stutter]))
             },
-            0,
+            417223,
         ),
-        // Two servers over one table, each with a clock of its own, of which one ends or one clock jumps.
-        check(
-            Configuration {
-                servers: 2,
-                server_epsilon: 1,
-                run_up: Some(4),
-                horizon: 6,
-                modes: &[Strict],
-                ..faults(
-                    "servers-1",
-                    1,
-                    Kinds::of(&[Kind::ProcessEnds, Kind::ProcessClock, Kind::DatabaseClock, Kind::GoesOver]),
-                )
-            },
-            0,
-        ),
+        // Two servers over one table, each with a clock of its own: any fault of network, agents, hosts or of
+        // one of the servers; and any two of the servers and their database.
+        check(servers("servers-any-1", 1, NETWORK.and(AGENTS).and(HOSTS).and(SERVERS)), 14465),
+        check(servers("servers-2", 2, SERVERS), 1172576),
         // Clocks that jump beyond their bounds, and one other fault.
         check(
             faults(

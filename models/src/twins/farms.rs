@@ -1,5 +1,6 @@
 //! The farms that twins are searched in: as few agents, faults and ticks as a trap needs.
 
+use crate::actions::Action;
 use crate::configuration::{Configuration, Kind, Kinds, patient, settings, ticks};
 use downbeat_core::serving::Mode::{self, Prompt};
 use downbeat_core::settings::{Limits, Settings};
@@ -53,6 +54,22 @@ pub(super) fn drifting(config: Configuration) -> Configuration {
 pub(super) fn restores(modes: &'static [Mode], horizon: i64) -> Configuration {
     let config = Configuration { faults: 1, kinds: Kinds::of(&[Kind::Restore]), horizon, ..farm(modes) };
     operations(short(config), 2, &[Kind::Backup, Kind::Edit])
+}
+
+/// A farm that is restored twice, from backups of different generations, while an agent is cut off.
+pub(super) fn restored_twice(modes: &'static [Mode]) -> Configuration {
+    let limits = Limits { max_interval: ticks(4), max_lead: ticks(2), max_hold: ticks(1) };
+    Configuration {
+        limits,
+        faults: 3,
+        operations: 2,
+        operation_kinds: Kinds::of(&[Kind::Backup]),
+        backups: 2,
+        kinds: Kinds::of(&[Kind::Restore, Kind::CutOff]),
+        prelude: &[Action::Operate(Kind::Backup)],
+        run_up: Some(5),
+        ..restores(modes, 20)
+    }
 }
 
 /// A prompt agent whose enclosure is wide, and that is started again around T.

@@ -96,8 +96,12 @@ impl World {
     }
 
     /// An exchange that took no time at all shows any enclosure that is wrong for what it is: after it
-    /// a broken clock is found, or the enclosure is right.
-    pub(super) fn demand_detection(&mut self, index: usize, reply: &Reply<u16>) {
+    /// a broken clock is found, or the enclosure is right. By a clock that is read in steps no exchange can
+    /// be seen to take no time.
+    pub(super) fn demand_detection(&mut self, config: &Configuration, index: usize, reply: &Reply<u16>) {
+        if config.step() > Span::ZERO {
+            return;
+        }
         let Stamp { echo, received, answered, .. } = reply.stamp;
         let exact = echo == self.local_now(index) && received == answered && answered == self.server_now();
         if exact && self.hosts[index].astray && !self.is_enclosed(index) {

@@ -113,7 +113,7 @@ impl World {
                 let effects = self.hosts[agent].agent.receive(now, answer);
                 self.carry_out(config, agent, effects, content);
                 if let ToAgent::Reply(reply) = answer {
-                    self.demand_detection(agent, reply);
+                    self.demand_detection(config, agent, reply);
                 }
                 self.note_long_away(agent, before);
             }

@@ -255,9 +255,10 @@ impl World {
         }
     }
 
-    /// The store is replaced by the backup, after the old server has certainly stopped.
-    pub fn server_restored(&mut self, config: &Configuration, shift: i64) {
-        let Some(backup) = self.server.backup.clone() else { return };
+    /// The store is replaced by the first backup or the last, after the old server has certainly stopped.
+    pub fn server_restored(&mut self, config: &Configuration, last: bool, shift: i64) {
+        let backups = &self.server.backups;
+        let Some(backup) = if last { backups.last() } else { backups.first() }.cloned() else { return };
         self.server_ends(config, false);
         self.server.store = backup;
         self.server_begins_line(config, shift, OldLine::Unknown);

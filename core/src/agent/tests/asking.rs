@@ -163,7 +163,52 @@ fn a_read_that_is_not_answered_is_waited_with_and_a_sample_is_not() {
     assert_eq!(farm.host().agent.phase(), Phase::Armed, "an answer to something else ends no wait for T");
 }
 
+#[test]
+fn a_server_that_only_estimates_its_clock_is_not_asked_in_a_loop_around_t() {
+    for samples in [0, 8] {
+        let mut farm = Farm::new();
+        farm.add(Config { samples, ..config(Mode::Strict) });
+        farm.drive(33 * SEC);
+        let (t, table) = (farm.table.activation, farm.table.view());
+        farm.drive(farm.activation() - farm.now);
+        farm.drive_until_sent("read");
+        // Its lower end is short of T, which the agent knows to have passed; the estimate is 40 ms wide.
+        let ToAgent::Reply(mut reply) = reply_to(&farm, ReplyBody::Table(table)) else { panic!() };
+        reply.stamp.answered = t - Span::from_millis(1);
+        reply.stamp.received = reply.stamp.answered + Span::from_millis(40);
+        let asked = farm.host().count("read");
+        farm.input(0, |agent, now| agent.receive(now, &ToAgent::Reply(reply)));
+        let again = farm.now + 40 * MS;
+        assert_eq!(farm.now, again, "with {samples} samples before T");
+    }
+}
+
 // Samples
+
+#[test]
+fn samples_before_t_bring_the_first_read_after_it_forward() {
+    // A wait of 100 s at 250 ppm and 100 ppm leaves T uncertain by 35 ms; the samples before T are fresh.
+    let first_read_after_t = |samples| {
+        let mut farm = Farm::with(Mode::Strict);
+        farm.host().agent.config.samples = samples;
+        farm.drive(33 * SEC);
+        let now = farm.server_now();
+        farm.table =
+            crate::operator::hold(&farm.table, Some(now + Span::from_secs(100)), now, Guards::ALL).unwrap();
+        farm.table = crate::operator::unhold(&farm.table);
+        farm.drive(10 * SEC);
+        let t = farm.activation();
+        assert!(t > farm.now + 90 * SEC);
+        farm.drive(t - farm.now);
+        farm.drive_until_sent("read");
+        farm.now - t
+    };
+    let (without, with) = (first_read_after_t(0), first_read_after_t(8));
+    assert!(
+        without > 30 * MS && with < without - 20 * MS,
+        "{with} ns after T with samples, {without} without"
+    );
+}
 
 #[test]
 fn the_estimate_counts_from_the_last_sample_on_and_not_before() {
