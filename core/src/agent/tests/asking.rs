@@ -172,13 +172,15 @@ fn a_server_that_only_estimates_its_clock_is_not_asked_in_a_loop_around_t() {
         let (t, table) = (farm.table.activation, farm.table.view());
         farm.drive(farm.activation() - farm.now);
         farm.drive_until_sent("read");
-        // Its lower end is short of T, which the agent knows to have passed; the estimate is 40 ms wide.
+        // Its lower end is short of T, which the agent knows to have passed.
         let ToAgent::Reply(mut reply) = reply_to(&farm, ReplyBody::Table(table)) else { panic!() };
         reply.stamp.answered = t - Span::from_millis(1);
-        reply.stamp.received = reply.stamp.answered + Span::from_millis(40);
+        reply.stamp.received = farm.server_now() + Span::from_millis(20);
+        let width = (reply.stamp.received - reply.stamp.answered).as_nanos();
         let asked = farm.host().count("read");
         farm.input(0, |agent, now| agent.receive(now, &ToAgent::Reply(reply)));
-        let again = farm.now + 40 * MS;
+        let again = farm.now + width;
+        farm.drive_until(|farm| farm.hosts[0].count("read") > asked);
         assert_eq!(farm.now, again, "with {samples} samples before T");
     }
 }
