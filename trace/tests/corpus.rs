@@ -110,10 +110,16 @@ fn reads(run: &mut Run, file: usize) -> Vec<(usize, u64)> {
     };
     (0..count).filter_map(read).collect()
 }
-/// The last read of an epoch before the first one of the next: two neighbours at a switch.
+/// The last read of an epoch before the first one of the next: two neighbours at a switch, of all switches
+/// the one with the least time between the two, since readers may have looked late at others.
 fn switch(run: &mut Run, file: usize) -> (usize, usize) {
     let reads = reads(run, file);
-    let pair = reads.windows(2).rfind(|pair| pair[1].1 == pair[0].1 + 1).expect("a switch");
+    let pairs = reads.windows(2).filter(|pair| pair[1].1 == pair[0].1 + 1);
+    let between = |pair: &&[(usize, u64)]| {
+        let mut at = |index| run.at(file, index)["at"].as_i64().expect("an instant");
+        at(pair[1].0) - at(pair[0].0)
+    };
+    let pair = pairs.min_by_key(between).expect("a switch");
     (pair[0].0, pair[1].0)
 }
 /// Moves a read by so much, on both clocks.
