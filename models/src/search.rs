@@ -82,7 +82,12 @@ impl Model for Search {
         }
         always!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
         if self.only.is_none() {
-            sometimes!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+            sometimes!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+            debug_assert_eq!(
+                properties.len(),
+                ALWAYS.len() + SOMETIMES.len(),
+                "one is not in the lists above"
+            );
         }
         properties
     }

@@ -35,6 +35,7 @@ fn each_kind_of_fault_bites() {
         "settings-2",
         "pins-2",
         "mark-lost-1",
+        "servers-any-1",
     ] {
         let check = checks.iter().find(|check| check.config.name == name).expect("it is in the list");
         let outcome = everything(&check.config);

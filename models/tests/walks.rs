@@ -6,7 +6,7 @@ use downbeat_models::simulate::run_by;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_run_breaks_a_property(choices in prop::collection::vec(any::<u64>(), 40..3_000)) {

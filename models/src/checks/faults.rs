@@ -89,7 +89,7 @@ pub(super) fn checks() -> Vec<Check> {
                 modes: &[Strict],
                 ..faults("clock-steps-slow-1", 1, STEPS)
             },
-            9434,
+            9648,
         ),
         // A server that is down, or an agent that is cut off, for many intervals.
         check(
@@ -108,7 +108,7 @@ pub(super) fn checks() -> Vec<Check> {
                 horizon: 22,
                 ..faults("mark-lost-1", 1, Kinds::of(&[Kind::MarkLost, Kind::MarkOld]))
             }),
-            280576,
+            267808,
         ),
         // Any two changes of settings, also in a row.
         check(
