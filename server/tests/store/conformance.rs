@@ -307,6 +307,22 @@ fn what_is_gathered_is_nobody_s_before_it_is_promoted<H: Harness>() {
         store.set_retention(&farm, Retention { generations: 20, age: None }).unwrap();
         store.maintain(&farm, secs(0)).unwrap();
     }
+    // A large import that is refused at its end leaves nothing behind, and edits are noted as before.
+    let many = (0..20_000).map(|n| (format!("x{}", n % 19_999).into_bytes(), b"1".to_vec()));
+    assert!(matches!(
+        store.import(&farm, &name("d"), many, Rest::Keep),
+        Err(StoreError::DuplicateKey { .. })
+    ));
+    let at = store.table(&farm).unwrap().next_earliest;
+    assert!(store.pending(&farm, at, 9).unwrap().is_empty());
+    store.apply(&farm, &[put("d", "00000", "noted"), put("d", "000000", "noted")]).unwrap();
+    assert_eq!(store.pending(&farm, at, 9).unwrap().len(), 2);
+    let many = (0..20_000).map(|n| (format!("y{n}").into_bytes(), b"1".to_vec()));
+    assert_eq!(store.import(&farm, &name("d"), many, Rest::Keep).unwrap().added, 20_000);
+    assert_eq!(store.pending(&farm, at, 99_999).unwrap().len(), 20_002);
+    store.apply(&farm, &[put("d", "z", "noted")]).unwrap();
+    assert_eq!(store.pending(&farm, at, 99_999).unwrap().len(), 20_003);
+    promote(&mut store, &farm);
     // And what is taken back again is no change.
     store.apply(&farm, &[put("d", "00001", "x")]).unwrap();
     store.gather(&farm).unwrap();

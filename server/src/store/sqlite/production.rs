@@ -124,12 +124,64 @@ pub(super) fn load(
     Ok(loaded)
 }
 
+/// Rows from which on it pays to note the changed keys here instead of by a trigger.
+const MANY: i64 = 10_000;
+
 /// Writes the rows that were put aside, in the order of production, which is far faster than any other.
 pub(super) fn import_loaded(
     connection: &Connection,
     farm: &Name,
     replace: Option<&Name>,
     twice: &mut dyn FnMut(u64) -> Result<(), StoreError>,
+) -> Result<Applied, StoreError> {
+    let many = connection
+        .query_row("SELECT max(rowid) FROM came", [], |row| row.get::<_, Option<i64>>(0))?
+        .is_some_and(|rows| rows >= MANY);
+    let mut applied = match many {
+        false => write_loaded(connection, farm, twice, &mut |_, _| Ok(()))?,
+        true => without_the_trigger(connection, || {
+            let mut note = connection.prepare(
+                "INSERT INTO changed (farm, dataset, key) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            )?;
+            write_loaded(connection, farm, twice, &mut |dataset, key| {
+                note.execute(params![farm.as_str(), dataset.as_str(), key])?;
+                Ok(())
+            })
+        })?,
+    };
+    if let Some(dataset) = replace {
+        applied.deleted = delete_others(connection, farm, dataset)?;
+    }
+    Ok(applied)
+}
+
+/// Runs `write` without the trigger that notes inserted keys, which takes about half of the time of a
+/// large import: `write` notes them itself. Only this transaction ever sees the schema so, and with it the
+/// trigger is back, whether it is committed or not.
+fn without_the_trigger<T>(
+    connection: &Connection,
+    write: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let trigger: String = connection.query_row(
+        "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = 'production_inserted'",
+        [],
+        |row| row.get(0),
+    )?;
+    connection.execute_batch("DROP TRIGGER production_inserted")?;
+    let done = write()?;
+    connection.execute_batch(&trigger)?;
+    Ok(done)
+}
+
+/// Is told of a record that was not there: dataset, key.
+type OnAdded<'f> = &'f mut dyn FnMut(&Name, &[u8]) -> Result<(), StoreError>;
+
+/// Writes the rows that were put aside, and says of each that was added where it is.
+fn write_loaded(
+    connection: &Connection,
+    farm: &Name,
+    twice: &mut dyn FnMut(u64) -> Result<(), StoreError>,
+    added: OnAdded<'_>,
 ) -> Result<Applied, StoreError> {
     let mut applied = Applied::default();
     let mut statement =
@@ -151,11 +203,12 @@ pub(super) fn import_loaded(
             }
             _ => name_of(text.to_owned())?,
         };
+        let before = applied.added;
         put(connection, farm, &dataset, key, value, &mut applied)?;
+        if applied.added > before {
+            added(&dataset, key)?;
+        }
         last = Some((dataset, key.to_vec()));
-    }
-    if let Some(dataset) = replace {
-        applied.deleted = delete_others(connection, farm, dataset)?;
     }
     Ok(applied)
 }

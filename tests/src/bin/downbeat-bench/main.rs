@@ -8,8 +8,10 @@
 
 mod data;
 mod image;
+mod import;
 mod lookup;
 mod machine;
+mod promotion;
 mod report;
 
 use report::Report;
@@ -29,13 +31,15 @@ type Measure = (&'static str, fn(Options, &mut Report) -> std::io::Result<()>);
 /// The suites by name, and their parts. Memory comes first, while the process has little of its own.
 const SUITES: &[(&str, &str, &[Measure])] = &[(
     "content",
-    "a million records: the image that an agent reads",
+    "a million records: the image that an agent reads, promotions, imports",
     &[
         ("memory", image::memory),
         ("staging", image::staging),
         ("start", image::cold_start),
         ("background", image::background),
         ("lookup", lookup::lookup),
+        ("import", import::import),
+        ("promotion", promotion::promotion),
     ],
 )];
 
