@@ -99,3 +99,49 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Config, Start};
+    use crate::ids::{AgentId, BootId, Digest, Incarnation, TimelineId};
+    use crate::serving::Mode;
+    use crate::step::Retrieving;
+
+    fn agent() -> Agent {
+        let config = Config::new(AgentId::default(), Mode::Strict);
+        let (incarnation, now) = (Incarnation(5), LocalTime::from_nanos(7));
+        Agent::new(config, Start { incarnation, boot: BootId(1), now, page: None, last_good: None })
+    }
+
+    #[test]
+    fn a_retrieval_is_told_with_its_cache_and_when_it_goes_on() {
+        let target = Generation { epoch: 3, digest: Digest([3; 32]) };
+        let from = LocalTime::from_nanos(9);
+        for cache in [Cache::Active, Cache::Staged] {
+            let step = Step::Retrieving(Retrieving::begin(target, cache, from));
+            let agent = Agent { step, ..agent() };
+            let told = agent.abstracted();
+            assert_eq!(told.target, Some((target, cache == Cache::Active)));
+            assert_eq!((told.at, told.phase, told.fetching), (Some(from), Phase::Retrieving, false));
+        }
+    }
+
+    #[test]
+    fn that_something_failed_is_told_and_how_often_is_not() {
+        let failing = |attempt| Agent { attempt, ..agent() }.abstracted().failing;
+        assert_eq!([0, 1, 2].map(failing), [false, true, true]);
+    }
+
+    #[test]
+    fn what_was_first_is_told_as_an_epoch_or_as_taken_over() {
+        let told = |first| {
+            let agent = Agent { first, ..agent() };
+            let told = agent.abstracted();
+            (told.took_over, told.first)
+        };
+        assert_eq!(told(First::Unknown), (false, None));
+        assert_eq!(told(First::Is(TimelineId::default(), 3)), (false, Some(3)));
+        assert_eq!(told(First::TookOver), (true, None));
+    }
+}

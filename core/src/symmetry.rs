@@ -234,27 +234,4 @@ impl Step {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::agent::{Config, Start};
-    use crate::ids::{AgentId, BootId};
-    use crate::serving::Mode;
-    use crate::time::{LocalTime, Span};
-
-    #[test]
-    fn the_last_round_trip_counts_only_where_samples_are_taken() {
-        let now = LocalTime::from_nanos(7);
-        let incarnation = Incarnation(5);
-        for (samples, alike) in [(0, true), (8, false)] {
-            let config = Config { samples, ..Config::new(AgentId::default(), Mode::Strict) };
-            let start = Start { incarnation, boot: BootId(1), now, page: None, last_good: None };
-            let agent = Agent::new(config, start);
-            let mut other = agent.clone();
-            other.last_trip = Span::from_nanos(9);
-            other.last_number = 3;
-            other.published.serial = 2;
-            let (other, shift) = other.canonical(incarnation);
-            assert_eq!((agent.canonical(incarnation).0 == other, shift), (alike, 3), "{samples} samples");
-        }
-    }
-}
+mod tests;

@@ -278,6 +278,8 @@ mod tests {
         assert_eq!(drift.surely_within(span(-15)), span(-17));
         assert_eq!(drift.surely_reached(span(15)), span(17));
         assert_eq!(drift.surely_reached(span(-15)), span(-13));
+        let twin = [15, -15].map(|nanos| drift.rounded_inward(span(nanos)));
+        assert_eq!(twin, [span(14), span(-16)], "the twin rounds the other way");
     }
 
     #[test]

@@ -58,3 +58,48 @@ impl<'de, const N: usize> Visitor<'de> for Either<N> {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::value::{self, SeqDeserializer, StrDeserializer};
+    use std::string::ToString;
+
+    /// Three bytes as people see them.
+    struct Shown([u8; 3]);
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            serialize(&self.0, f)
+        }
+    }
+    /// What is asked for where something else is found.
+    struct Expected;
+    impl fmt::Display for Expected {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Either::<3>.expecting(f)
+        }
+    }
+
+    fn of_text(text: &str) -> Option<[u8; 3]> {
+        deserialize(StrDeserializer::<value::Error>::new(text)).ok()
+    }
+    fn of_numbers(numbers: &[u8]) -> Option<[u8; 3]> {
+        deserialize(SeqDeserializer::<_, value::Error>::new(numbers.iter().copied())).ok()
+    }
+
+    #[test]
+    fn people_see_digits_and_digits_or_numbers_are_read() {
+        let bytes = [0x0a, 0xf1, 0x5c];
+        assert_eq!(Shown(bytes).to_string(), "0af15c");
+        assert_eq!((of_text("0af15c"), of_numbers(&bytes)), (Some(bytes), Some(bytes)));
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for text in ["", "0af1", "0af15", "0af15c00", "0AF15C", "0ag15c", "0af1\u{e9}"] {
+            assert_eq!(of_text(text), None, "{text}");
+        }
+        assert_eq!((of_numbers(&[1, 2]), of_numbers(&[1, 2, 3, 4])), (None, None));
+        assert_eq!(Expected.to_string(), "6 hexadecimal digits, or 3 numbers");
+    }
+}

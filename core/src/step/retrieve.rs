@@ -233,3 +233,24 @@ impl Agent {
         self.proceed(now, false, now, effects);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Digest;
+    use crate::message::ObjectRef;
+
+    #[test]
+    fn a_route_is_followed_while_its_objects_are_fetched() {
+        let target = Generation { epoch: 3, digest: Digest([3; 32]) };
+        let mut retrieving = Retrieving::begin(target, Cache::Staged, LocalTime::from_nanos(7));
+        let object = ObjectRef { name: Digest([4; 32]), len: 5 };
+        let mut route = Route { objects: [object].into_iter().collect() };
+        let following = Stage::Fetching { route: route.clone(), object: 0, offset: 0 };
+        for (stage, follows) in [(Stage::Routing, false), (following, true), (Stage::Verifying, false)] {
+            retrieving.stage = stage;
+            assert_eq!(retrieving.is_fetching(), follows);
+            assert_eq!(retrieving.route_mut(), follows.then_some(&mut route));
+        }
+    }
+}

@@ -156,6 +156,7 @@ fn a_prompt_agent_whose_clock_broke_marks_what_it_serves_until_a_read_under_new_
     let before = farm.looks(0).current().unwrap();
     farm.input(0, Agent::clock_broke);
     assert_eq!(farm.looks(0), Serving::Stale(before));
+    assert!(farm.plan().stale, "the next plan doesn't take it for live");
     farm.drive(20 * SEC);
     assert!(farm.looks(0).current().is_some());
 }
