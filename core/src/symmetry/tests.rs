@@ -243,7 +243,7 @@ fn every_name_in_a_step_is_renamed() {
     let (old, new) = (generation(3, 3), generation(503, 73));
     let armed = |shift: i64| {
         let (window, jitter) = (Span::from_nanos(40), Span::from_nanos(3));
-        Step::Armed(Armed::new(3, at(100 + shift), window, jitter, at(200 + shift)))
+        Step::Armed(Armed::new(3, at(100 + shift), window, jitter, (at(200 + shift), at(150 + shift))))
     };
     for (step, expected) in [
         (Step::Reading, Step::Reading),
@@ -330,7 +330,7 @@ fn the_first_epoch_is_forgotten_when_it_is_over_or_of_another_line() {
 fn samples_are_forgotten_when_the_last_was_asked_for_or_the_switch_is_decided() {
     let armed = |left, window, decided| {
         let window = Span::from_nanos(window);
-        let mut armed = Armed::new(left, at(100), window, Span::ZERO, at(200));
+        let mut armed = Armed::new(left, at(100), window, Span::ZERO, (at(200), LocalTime::MIN));
         armed.decided = decided;
         renamed(&Agent { step: Step::Armed(armed), ..agent() }).step
     };
