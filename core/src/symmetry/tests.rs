@@ -76,7 +76,7 @@ fn published() -> SwitchPlan {
         active_until: at(10),
         staged: Some(generation(3, 3)),
         staged_from: at(11),
-        staged_until: LocalTime::MAX,
+        staged_until: at(12),
     }
 }
 /// [`published`] under its new names.
@@ -88,6 +88,7 @@ fn published_anew() -> SwitchPlan {
         active_until: at(1_010),
         staged: Some(generation(503, 73)),
         staged_from: at(1_011),
+        staged_until: at(1_012),
         ..published()
     }
 }
