@@ -10,6 +10,7 @@ use downbeat_core::settings::{Limits, Settings};
 use downbeat_core::time::Rate;
 
 /// A configuration and the number of its states.
+#[derive(Clone)]
 pub struct Check {
     /// What is searched.
     pub config: Configuration,
@@ -59,11 +60,32 @@ fn faults(name: &'static str, faults: u8, kinds: Kinds) -> Configuration {
     Configuration { faults, kinds, ..pair(name) }
 }
 
-/// Everything that is searched, smallest ideas first.
+/// Everything that `check` searches, smallest ideas first.
 pub fn checks() -> Vec<Check> {
     let mut checks = with_horizons();
     checks.extend(for_ever());
     checks
+}
+
+/// What `check --full` searches beside.
+pub fn larger() -> Vec<Check> {
+    let check = |config, states| Check { config, states };
+    vec![check(
+        Configuration { kinds: Kinds::of(&[Kind::ServerCrash, Kind::SlowCommit]), ..short("forever-server") },
+        2573182,
+    )]
+}
+
+/// A run without an end, with the shortest cycle that settings allow and any number of faults.
+fn short(name: &'static str) -> Configuration {
+    Configuration {
+        settings: Settings { lead: ticks(1), lease: ticks(1), ..settings(4) },
+        limits: Limits { max_interval: ticks(5), max_lead: ticks(1), max_hold: ticks(2) },
+        faults: UNLIMITED,
+        most_delayed: 1,
+        horizon: FOR_EVER,
+        ..Configuration::new(name, &[Strict, Prompt])
+    }
 }
 
 fn with_horizons() -> Vec<Check> {
@@ -143,14 +165,6 @@ fn with_horizons() -> Vec<Check> {
 fn for_ever() -> Vec<Check> {
     let check = |config, states| Check { config, states };
     let both = |name| Configuration { horizon: FOR_EVER, ..Configuration::new(name, &[Strict, Prompt]) };
-    // The shortest cycle that settings allow.
-    let short = |name| Configuration {
-        settings: Settings { lead: ticks(1), lease: ticks(1), ..settings(4) },
-        limits: Limits { max_interval: ticks(5), max_lead: ticks(1), max_hold: ticks(2) },
-        faults: UNLIMITED,
-        most_delayed: 1,
-        ..both(name)
-    };
     let operations = |config, kinds| Configuration {
         faults: 0,
         operations: UNLIMITED,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 const USAGE: &str = "usage: downbeat-models COMMAND
 
-  check [NAME...]             searches every state of the configurations named, or of all
+  check [--full | NAME...]    searches every state of the configurations named, or of all; with --full
+                              also of larger ones
   mutants [NAME...]           refutes the broken twins named, or all
   explain TWIN [--svg FILE]   the shortest counterexample of a twin as a sequence chart, with clocks;
                               also as a picture, where a file is named
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["check", names @ ..] => known(names, &check_names()).unwrap_or_else(|| report::check(names)),
+        ["check", "--full"] => report::check(&[], true),
+        ["check", names @ ..] => known(names, &check_names()).unwrap_or_else(|| report::check(names, false)),
         ["mutants", names @ ..] => known(names, &twin_names()).unwrap_or_else(|| report::mutants(names)),
         ["explain", name] => known(&[name], &twin_names()).unwrap_or_else(|| report::explain(name, None)),
         ["explain", name, "--svg", file] => {
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn check_names() -> Vec<&'static str> {
-    checks::checks().iter().map(|check| check.config.name).collect()
+    checks::checks().iter().chain(&checks::larger()).map(|check| check.config.name).collect()
 }
 
 fn comparison_names() -> Vec<&'static str> {
@@ -101,7 +103,7 @@ fn simulate(options: &[&str]) -> ExitCode {
 }
 
 fn explore(name: &str, address: &str) -> ExitCode {
-    let checks = checks::checks();
+    let checks = [checks::checks(), checks::larger()].concat();
     let check = checks.iter().find(|check| check.config.name == name).map(|check| check.config.clone());
     let twin = twins::twins().find(|twin| twin.name == name).map(twins::Twin::broken);
     let Some(config) = check.or(twin) else {

@@ -2,7 +2,7 @@
 
 use crate::actions::Action;
 use crate::chart;
-use crate::checks::checks;
+use crate::checks::{checks, larger};
 use crate::configuration::Configuration;
 use crate::properties::{ALWAYS, SOMETIMES};
 use crate::recover::tried;
@@ -19,15 +19,14 @@ fn verdict(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Searches the configurations named (all, where none is) to their ends.
-pub fn check(names: &[&str]) -> ExitCode {
+/// Searches the configurations named (where none is, those of every run, or with `full` all) to their ends.
+pub fn check(names: &[&str], full: bool) -> ExitCode {
     let mut good = true;
     let mut reached = BTreeSet::new();
     println!("{:22} {:>10} {:>6} {:>8}  verdict", "configuration", "states", "depth", "seconds");
-    for check in checks() {
-        if !(names.is_empty() || names.contains(&check.config.name)) {
-            continue;
-        }
+    let usual = checks().into_iter().filter(|check| names.is_empty() || names.contains(&check.config.name));
+    let larger = larger().into_iter().filter(|check| full || names.contains(&check.config.name));
+    for check in usual.chain(larger) {
         let outcome = everything(&check.config);
         let mut remarks = Vec::new();
         if outcome.states != check.states {
