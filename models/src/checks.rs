@@ -70,10 +70,21 @@ pub fn checks() -> Vec<Check> {
 /// What `check --full` searches beside.
 pub fn larger() -> Vec<Check> {
     let check = |config, states| Check { config, states };
-    vec![check(
-        Configuration { kinds: Kinds::of(&[Kind::ServerCrash, Kind::SlowCommit]), ..short("forever-server") },
-        2573182,
-    )]
+    let server = Kinds::of(&[Kind::ServerCrash, Kind::SlowCommit]);
+    vec![
+        check(Configuration { kinds: server, ..short("forever-server") }, 2573182),
+        check(
+            Configuration {
+                faults: 2,
+                kinds: ALL,
+                run_up: Some(4),
+                most_delayed: 1,
+                horizon: FOR_EVER,
+                ..Configuration::new("forever-any-2", &[Strict, Prompt])
+            },
+            8441734,
+        ),
+    ]
 }
 
 /// A run without an end, with the shortest cycle that settings allow and any number of faults.

@@ -6,7 +6,7 @@
 
 use downbeat_core::serving::Mode;
 use downbeat_models::actions::Action;
-use downbeat_models::checks::checks;
+use downbeat_models::checks::{checks, larger};
 use downbeat_models::configuration::{Configuration, FOR_EVER, Kind, Kinds};
 use downbeat_models::search::everything;
 use downbeat_models::world::World;
@@ -65,16 +65,20 @@ fn walk(config: &Configuration, choices: &[u16]) -> Result<(), TestCaseError> {
 }
 
 fn unbounded(name: &str) -> Configuration {
-    let check = checks().into_iter().find(|check| check.config.name == name).expect("it is in the list");
+    let check = checks()
+        .into_iter()
+        .chain(larger())
+        .find(|check| check.config.name == name)
+        .expect("it is in the list");
     check.config
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 30, max_shrink_iters: 300, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 42, max_shrink_iters: 300, rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::default() })]
 
     #[test]
     fn renaming_commutes_with_every_step(
-        name in prop::sample::select(vec!["forever-loss", "forever-crashes", "forever-holds", "forever-edits", "forever-any-1"]),
+        name in prop::sample::select(vec!["forever-loss", "forever-crashes", "forever-holds", "forever-edits", "forever-any-1", "forever-any-2", "forever-server"]),
         choices in prop::collection::vec(any::<u16>(), 0..220),
     ) {
         walk(&unbounded(name), &choices)?;
