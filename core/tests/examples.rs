@@ -11,11 +11,16 @@ use downbeat_core::settings::Settings;
 use downbeat_core::time::Span;
 use smallest_agent::{Records, run};
 use smallest_server::{Store, serve};
+use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 fn price(price: usize) -> Records {
     Records::from([(b"apple".to_vec(), price.to_string().into_bytes())])
+}
+
+fn contents(seen: &[(u64, Records)]) -> usize {
+    seen.iter().map(|(_, records)| records).collect::<BTreeSet<_>>().len()
 }
 
 fn go_through_three_activations(mode: Mode) {
@@ -47,17 +52,17 @@ fn go_through_three_activations(mode: Mode) {
                 seen.push((generation.epoch, records));
             }
         }
-        seen.len() > 4
+        // On a busy machine readers may miss some activations, but not all of them.
+        seen.len() > 4 && (contents(&seen) >= 3 || seen.len() > 200)
     })
     .unwrap();
     reader.shutdown(std::net::Shutdown::Both).unwrap();
     server.join().unwrap().unwrap();
 
-    assert_eq!(seen.len(), 5, "the connection ended");
+    assert!(seen.len() > 4, "the connection ended");
     assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0), "epochs rise: {seen:?}");
     assert_eq!(seen[0].1, price(0));
-    let prices: std::collections::BTreeSet<&Records> = seen.iter().map(|(_, records)| records).collect();
-    assert!(prices.len() >= 3, "readers saw the content change: {seen:?}");
+    assert!(contents(&seen) >= 3, "readers saw the content change: {seen:?}");
 }
 
 #[test]
