@@ -344,9 +344,9 @@ pub struct Route {
 /// One object of a route.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ObjectRef {
-    /// Its name: BLAKE3 of its uncompressed bytes.
+    /// Its name: BLAKE3 of its bytes, as they are fetched.
     pub name: Digest,
-    /// Its length in bytes.
+    /// Their number.
     pub len: u64,
 }
 

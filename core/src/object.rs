@@ -1,8 +1,9 @@
 //! Objects: immutable files of records, named by their digest, by which generations travel
 //! (FORMATS "object"; PROTOCOL §4 `Route`, steps 234 to 238).
 //!
-//! Here are the format and its errors; [`Writer`] and [`Reader`] have a file each. Which object an
-//! agent needs is a route's matter, storing and compressing objects the hosts'. Applying a delta
+//! Here are the format and its errors; [`Writer`] and [`Reader`] have a file each, and so have the head
+//! of the form in which objects travel compressed ([`packed`]) and the pieces in which a file is checked
+//! as it arrives ([`chunks`]). Which object an agent needs is a route's matter, storing and compressing objects the hosts'. Applying a delta
 //! to a base is not here either: the reader checks a delta's form, and whoever applies it compares
 //! the sums that come out with [`Reader::manifest`].
 //!
@@ -25,16 +26,18 @@
 //! is whole: its records have the sum that the manifest names. An object has one form only: no
 //! section is empty, nothing follows the end mark.
 //!
-//! The name of an object is BLAKE3-256 of these bytes, uncompressed, so it is one name for all
-//! encodings.
+//! The name of an object is BLAKE3-256 of these bytes. A packed object is a file with a name of its own.
 
 use crate::content::{DatasetSum, LimitError};
 use crate::ids::{Digest, Generation, Name};
 use core::fmt;
 
+pub mod chunks;
+pub mod packed;
 mod reader;
 mod writer;
 
+pub use packed::{Form, HeadReader, PackedError, PackedHead};
 pub use reader::{Expected, Reader, Record, Summary};
 pub use writer::Writer;
 
