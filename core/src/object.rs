@@ -218,6 +218,32 @@ impl LastKey {
     }
 }
 
+/// Bytes from which [`ends_of`] can always tell.
+pub const ENDS_MAX: usize = 90;
+
+/// What an object that begins with these bytes says that it leads from (nothing, where it is a
+/// snapshot) and to. Unproven: for telling files apart.
+///
+/// # Errors
+/// It doesn't begin like an object, or [`ObjectError::Truncated`].
+pub fn ends_of(beginning: &[u8]) -> Result<(Option<Generation>, Generation), ObjectError> {
+    let (head, rest) = beginning.split_at_checked(MAGIC.len() + 2).ok_or(ObjectError::Truncated)?;
+    let (magic, marks) = head.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(ObjectError::Magic);
+    }
+    let (base, rest) = match *marks {
+        [OBJECT_VERSION, SNAPSHOT] => (None, rest),
+        [OBJECT_VERSION, DELTA] => {
+            let (base, rest) = rest.split_at_checked(40).ok_or(ObjectError::Truncated)?;
+            (Some(generation_of(base)), rest)
+        }
+        [OBJECT_VERSION, found] => return Err(ObjectError::BaseMark { found }),
+        _ => return Err(ObjectError::Version { found: marks.first().copied().unwrap_or(0) }),
+    };
+    Ok((base, generation_of(rest.get(..40).ok_or(ObjectError::Truncated)?)))
+}
+
 /// A generation as it stands in an object.
 fn generation_bytes(generation: &Generation) -> [u8; 40] {
     let mut bytes = [0; 40];

@@ -124,7 +124,15 @@ impl ListCheck {
     ///
     /// # Errors
     /// [`ListError`]; no value of the list is to be believed.
-    pub fn finish(mut self, name: Digest) -> Result<(), ListError> {
+    pub fn finish(self, name: Digest) -> Result<(), ListError> {
+        if self.root()? == name { Ok(()) } else { Err(ListError::Name) }
+    }
+
+    /// Ends the list and gives the name of the file that has these chunks: for whoever reads the file.
+    ///
+    /// # Errors
+    /// [`ListError::Length`]: there are fewer values than chunks.
+    pub fn root(mut self) -> Result<Digest, ListError> {
         let needed = chunks_of(self.len);
         if self.pushed != needed {
             return Err(ListError::Length { needed, found: self.pushed });
@@ -132,12 +140,11 @@ impl ListCheck {
         while self.waiting.len() > 2 {
             self.merge();
         }
-        let root = match self.waiting.as_slice() {
-            [only] => Digest(*only),
-            [left, right] => Digest(*merge_subtrees_root(left, right, Mode::Hash).as_bytes()),
-            _ => return Err(ListError::Name),
-        };
-        if root == name { Ok(()) } else { Err(ListError::Name) }
+        match self.waiting.as_slice() {
+            [only] => Ok(Digest(*only)),
+            [left, right] => Ok(Digest(*merge_subtrees_root(left, right, Mode::Hash).as_bytes())),
+            _ => Err(ListError::Name),
+        }
     }
 }
 

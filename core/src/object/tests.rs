@@ -98,6 +98,29 @@ fn golden_snapshot() {
 }
 
 #[test]
+fn the_ends_are_told_by_the_beginning() {
+    let (bytes, expected) = snapshot(&small(), |_| true);
+    assert_eq!(ends_of(&bytes[..50]), Ok((None, expected.target)));
+    assert_eq!(ends_of(&bytes[..49]), Err(ObjectError::Truncated));
+    let base = Generation { epoch: 6, digest: Digest([9; 32]) };
+    let (manifest, mut delta) = (manifest_of(&small()), Vec::new());
+    let writer = Writer::new(Some(base), expected.target, &manifest, |b: &[u8]| delta.extend_from_slice(b));
+    writer.unwrap().finish().unwrap();
+    assert_eq!(ends_of(&delta[..ENDS_MAX]), Ok((Some(base), expected.target)));
+    assert_eq!(ends_of(&delta[..ENDS_MAX - 1]), Err(ObjectError::Truncated));
+    assert_eq!(ends_of(&delta[..49]), Err(ObjectError::Truncated));
+    for (at, error) in [
+        (0, ObjectError::Magic),
+        (8, ObjectError::Version { found: 0xff }),
+        (9, ObjectError::BaseMark { found: 0xff }),
+    ] {
+        let mut other = delta.clone();
+        other[at] = 0xff;
+        assert_eq!(ends_of(&other), Err(error));
+    }
+}
+
+#[test]
 fn nothing_at_all_is_an_object_too() {
     let (bytes, expected) = snapshot(&Content::new(), |_| true);
     let (given, summary) = read(&bytes, &[1], &expected).unwrap();
