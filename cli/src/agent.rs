@@ -72,6 +72,9 @@ pub(crate) struct Run {
     /// For tests: how long a server may leave requests unanswered
     #[arg(long, hide = true, default_value = "5s", value_parser = show::parse_span)]
     silence_limit: i64,
+    /// For tests: refuses a generation in which a value contains this, as a host's own validation would
+    #[arg(long, hide = true, value_name = "TEXT")]
+    refuse: Option<String>,
     /// For tests: with --json, says this often what is still seen, and tells of switches
     #[arg(long, hide = true, value_parser = show::parse_span)]
     repeat: Option<i64>,
@@ -156,6 +159,14 @@ impl Run {
             .start_wait(Duration::from_nanos(self.start_wait.unsigned_abs()));
         if let Some(path) = &self.state_dir {
             builder = builder.state_dir(path);
+        }
+        if let Some(odd) = self.refuse.clone() {
+            builder = builder.validate(move |_, content| {
+                let mut records = content.datasets().flat_map(|(_, dataset)| dataset.iter());
+                let found =
+                    records.find(|(_, value)| value.windows(odd.len().max(1)).any(|at| at == odd.as_bytes()));
+                found.map_or(Ok(()), |(key, _)| Err(format!("the value of {key:?} contains {odd:?}")))
+            });
         }
         for dataset in &self.datasets {
             builder = builder.dataset(dataset);

@@ -64,7 +64,7 @@ pub(crate) struct Import {
     replace: bool,
 }
 
-/// Writes production, or a generation, into a file that an import takes
+/// Writes production, a generation or the candidate that is judged into a file that an import takes
 #[derive(Args, Debug)]
 #[command(after_help = "Scheduled records are not part of it; see 'downbeat schedule --json'.")]
 pub(crate) struct Export {
@@ -77,6 +77,9 @@ pub(crate) struct Export {
     /// A generation, in place of production (the last few are kept)
     #[arg(long)]
     epoch: Option<u64>,
+    /// The candidate that is judged, in place of production: its digest ('downbeat gate')
+    #[arg(long, conflicts_with = "epoch", value_name = "DIGEST")]
+    candidate: Option<String>,
     /// [default: what the file's name ends with, else csv]
     #[arg(long)]
     format: Option<Format>,
@@ -174,6 +177,9 @@ impl Export {
         let mut query = vec![format!("format={}", Format::of(self.format, &self.file))];
         query.extend(self.dataset.as_ref().map(|name| format!("dataset={}", percent(name.as_bytes()))));
         query.extend(self.epoch.map(|epoch| format!("epoch={epoch}")));
+        query.extend(
+            self.candidate.as_ref().map(|digest| format!("candidate={}", percent(digest.as_bytes()))),
+        );
         let (body, len) = remote.get_body(&remote.of_farm(&format!("/export?{}", query.join("&"))))?;
         let bar = progress::of_bytes(len, "receiving");
         let mut body = Progress::new(body, &bar);

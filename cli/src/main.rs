@@ -8,6 +8,8 @@ mod bulk;
 mod demo;
 mod digest;
 mod failure;
+mod gate;
+mod guard;
 mod history;
 mod operate;
 mod progress;
@@ -61,6 +63,9 @@ enum Manage {
     Status(Managed<operate::Status>),
     Agents(Managed<operate::Agents>),
     Watch(Managed<watch::Watch>),
+    Compare(Managed<operate::Compare>),
+    Guard(Managed<guard::Guard>),
+    Gate(Managed<gate::Gate>),
     Settings(Managed<operate::Settings>),
     Hold(Managed<operate::Hold>),
     Unhold(Managed<operate::Unhold>),
@@ -126,6 +131,9 @@ fn manage(command: Manage) -> (bool, Result<(), Failure>) {
         Manage::Status(managed) => run!(managed),
         Manage::Agents(managed) => run!(managed),
         Manage::Watch(managed) => run!(managed),
+        Manage::Compare(managed) => run!(managed),
+        Manage::Guard(managed) => run!(managed),
+        Manage::Gate(managed) => run!(managed),
         Manage::Settings(managed) => run!(managed),
         Manage::Hold(managed) => run!(managed),
         Manage::Unhold(managed) => run!(managed),

@@ -1,6 +1,8 @@
 //! Commands that look at a farm and steer it: status, agents, settings, hold, unhold.
 
 use crate::failure::Failure;
+use crate::gate;
+use crate::guard::print_reasons;
 use crate::remote::{Remote, Sent};
 use crate::serve::GivenSettings;
 use crate::show;
@@ -33,6 +35,26 @@ pub(crate) struct Hold {
 /// Ends a hold
 #[derive(Args, Debug)]
 pub(crate) struct Unhold {}
+
+/// Has the next promotion compare all of production with what is staged, after a repair by hand
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Edits by any tool are noted by triggers, so this is needed only after those were not in force: \
+    a copy of tables, a dropped trigger. It costs in proportion to all records, once."
+)]
+pub(crate) struct Compare {}
+
+impl Compare {
+    pub(crate) fn run(&self, remote: &Remote, as_json: bool) -> Result<(), Failure> {
+        let told = remote.send("POST", &remote.of_farm("/compare"), &Sent::Json(&json!({})))?;
+        if as_json {
+            show::json(&told);
+        } else {
+            println!("{} keys are compared for the next promotion.", told["keys"]);
+        }
+        Ok(())
+    }
+}
 
 impl Status {
     pub(crate) fn run(&self, remote: &Remote, as_json: bool) -> Result<(), Failure> {
@@ -72,7 +94,20 @@ impl Status {
         if !status["pending_settings"].is_null() {
             pairs.add_row(["settings", "others wait for the next cycle; see 'downbeat settings'"]);
         }
+        if let Some(gate) = Some(&status["gate"]).filter(|gate| !gate.is_null()) {
+            pairs.add_row(["gate", &gate::line(gate)]);
+            for judge in gate["judges"].as_array().into_iter().flatten() {
+                pairs.add_row(["", &gate::judge_line(judge)]);
+            }
+        }
+        for once in status["overrides"].as_array().into_iter().flatten() {
+            let candidate = show::short(&once["digest"]);
+            let by = show::plain(&once["by"]);
+            let text = format!("{} by {by}, for candidate {candidate}", show::plain(&once["guard"]));
+            pairs.add_row(["overridden", &text]);
+        }
         println!("{pairs}\n");
+        kept_back(&status);
         print_agents(&agents, status["epoch"].as_u64());
         Ok(())
     }
@@ -87,6 +122,23 @@ impl Agents {
             print_agents(&agents, None);
         }
         Ok(())
+    }
+}
+
+/// What was kept back, and what would be.
+fn kept_back(status: &Value) {
+    let blocked = &status["blocked"];
+    if !blocked.is_null() {
+        let at = show::instant(&blocked["at"], &status["now"]);
+        let head = format!(
+            "KEPT BACK: a candidate was not staged with epoch {} ({at}); what was live stays live, the edits stay in production:",
+            blocked["epoch"]
+        );
+        print_reasons(&head, &blocked["reasons"]);
+    }
+    print_reasons("The next candidate would be kept back:", &status["broken"]);
+    if !blocked.is_null() || status["broken"].as_array().is_some_and(|broken| !broken.is_empty()) {
+        println!();
     }
 }
 

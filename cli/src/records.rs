@@ -1,6 +1,7 @@
 //! Commands that edit production and look into it, a record at a time: put, get, delete, schedule.
 
 use crate::failure::Failure;
+use crate::guard::print_reasons;
 use crate::remote::{Remote, Sent, percent};
 use crate::show;
 use clap::Args;
@@ -227,6 +228,7 @@ pub(crate) fn edited(told: &Value, as_json: bool) {
         }
         None => println!("{done}; the farm is held: it can be live after 'downbeat unhold'"),
     }
+    print_reasons("The last candidate was kept back, and this waits with it:", &told["blocked"]["reasons"]);
 }
 
 fn record(remote: &Remote, dataset: &str, key: &str) -> String {

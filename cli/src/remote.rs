@@ -18,16 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
     /// The server's management address
-    #[arg(long, env = "DOWNBEAT_URL", default_value = "http://127.0.0.1:7421")]
+    #[arg(long, global = true, env = "DOWNBEAT_URL", default_value = "http://127.0.0.1:7421")]
     pub(crate) url: String,
     /// The farm
-    #[arg(long, env = "DOWNBEAT_FARM", default_value = "main")]
+    #[arg(long, global = true, env = "DOWNBEAT_FARM", default_value = "main")]
     pub(crate) farm: String,
     /// An access token; none is needed on the server's own host, unless it was started so
-    #[arg(long, env = "DOWNBEAT_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "DOWNBEAT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Print JSON, for programs
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Serve {
     farm: String,
     #[command(flatten)]
     settings: GivenSettings,
-    /// An access token: ROLE:TOKEN, or ROLE@FARM:TOKEN (reader, agent, viewer, operator, admin)
+    /// An access token: ROLE:TOKEN, or ROLE@FARM:TOKEN (reader, agent, viewer, judge, operator, admin)
     #[arg(long = "token", value_name = "ROLE[@FARM]:TOKEN")]
     tokens: Vec<String>,
     /// A file of such tokens, one a line; other users of the host can't read them there
@@ -54,6 +54,11 @@ pub(crate) struct Serve {
     /// grows for as long as the server runs
     #[arg(long, env = "DOWNBEAT_TRACE", value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Judges every candidate before it is staged: a command for /bin/sh, whose exit status 0 approves. It gets what
+    /// would change as JSON lines on its standard input, and DOWNBEAT_FARM, DOWNBEAT_EPOCH, DOWNBEAT_DIGEST,
+    /// DOWNBEAT_URL and DOWNBEAT_CANDIDATE, the address of all of it; see 'downbeat gate'
+    #[arg(long, env = "DOWNBEAT_GATE", value_name = "COMMAND")]
+    gate: Option<String>,
     /// Carries no agent of its own: cycles are then begun by agents alone
     #[arg(long)]
     no_own_agent: bool,
@@ -143,6 +148,7 @@ impl Serve {
             .collect();
         config.open_on_loopback = !self.closed;
         config.own_agent = !self.no_own_agent;
+        config.gate = self.gate.clone();
         config.start_as = match (self.moved, self.restored, self.vouch) {
             (true, ..) => StartAs::Moved,
             (_, true, _) => StartAs::Restored,
@@ -264,7 +270,7 @@ impl Token {
         parsed.ok_or_else(|| {
             Failure::Usage(
                 "a token is not of the form ROLE:TOKEN or ROLE@FARM:TOKEN; the roles are reader, agent, viewer, \
-                 operator and admin, and TOKEN has 1 to 64 bytes"
+                 judge, operator and admin, and TOKEN has 1 to 64 bytes"
                     .to_owned(),
             )
         })

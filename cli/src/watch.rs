@@ -1,6 +1,7 @@
 //! `downbeat watch`: what happens in a farm, as it happens, up to the switch on every agent.
 
 use crate::failure::Failure;
+use crate::gate::judge_line;
 use crate::operate::{name, span_text};
 use crate::remote::{Remote, Told};
 use crate::show;
@@ -79,6 +80,27 @@ impl Seen {
             "held" => "the farm is held".to_owned(),
             "unheld" => "the hold is over".to_owned(),
             "settings" => "settings were changed; the next cycle takes them up".to_owned(),
+            "candidate" => format!(
+                "candidate {} ({} changed records) is frozen for a verdict",
+                show::plain(&data["digest"]),
+                data["changes"]
+            ),
+            "verdict" => judge_line(data),
+            "blocked" => {
+                let mut text = format!("KEPT BACK: epoch {} is the content of before", data["epoch"]);
+                for reason in data["reasons"].as_array().into_iter().flatten() {
+                    let part = |name: &str| show::plain(&reason[name]);
+                    text += &format!("\n    {}: {}; {}", part("guard"), part("limit"), part("found"));
+                }
+                text
+            }
+            "overridden" => {
+                format!(
+                    "the guard {} is overridden by {}",
+                    show::plain(&data["guard"]),
+                    show::plain(&data["by"])
+                )
+            }
             "missed" => format!("{} events were missed: this watcher is too slow", data["events"]),
             "agent" => return self.agent(data),
             "switched" => self.switch(data),

@@ -27,7 +27,7 @@ struct Farm {
 
 fn downbeat() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_downbeat"));
-    for name in ["URL", "FARM", "TOKEN", "SERVER", "DATA", "MODE", "LOG"] {
+    for name in ["URL", "FARM", "TOKEN", "SERVER", "DATA", "MODE", "LOG", "GATE"] {
         command.env_remove(format!("DOWNBEAT_{name}"));
     }
     command
@@ -87,6 +87,18 @@ impl Farm {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
         assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
         text
+    }
+}
+
+/// Waits for something that must come.
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = std::time::Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(since.elapsed() < std::time::Duration::from_secs(60), "{what} did not come");
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
 
@@ -315,6 +327,118 @@ fn a_generation_is_gone_back_to_and_that_taken_back() {
         let output = farm.run(command);
         assert!(output.status.success() && !output.stdout.is_empty(), "{command:?}");
     }
+}
+
+#[test]
+fn a_guard_keeps_content_back_says_why_and_is_overridden_once() {
+    let farm = Farm::start(&[]);
+    let told = farm.json(&["guard", "set", "prices/vanish", "--percent", "10", "--floor", "1"]);
+    assert_eq!((&told["guard"]["percent"], &told["guard"]["floor"]), (&Value::from(10.0), &Value::from(1)));
+    for key in ["a", "b", "c"] {
+        farm.json(&["put", "prices", key, "1"]);
+    }
+    let live = |count: u64| {
+        eventually("a generation with those records", || {
+            let status = farm.json(&["status"]);
+            (status["records"] == count).then_some(status)
+        })
+    };
+    live(3);
+    let file = farm.folder.path().join("gone.jsonl");
+    let lines = ["a", "b"].map(|key| format!(r#"{{"op":"delete","dataset":"prices","key":"{key}"}}"#));
+    std::fs::write(&file, lines.join("\n")).expect("written");
+    farm.json(&["apply", file.to_str().expect("a path")]);
+    let status = eventually("what is kept back", || {
+        let status = farm.json(&["status"]);
+        (!status["blocked"].is_null()).then_some(status)
+    });
+    let reason = &status["blocked"]["reasons"][0];
+    assert_eq!(
+        (&reason["guard"], &reason["found"]),
+        (&Value::from("prices/vanish"), &Value::from("2 would"))
+    );
+    assert_eq!((&status["records"], &reason["examples"][0]["key"]), (&Value::from(3), &Value::from("a")));
+    let text = String::from_utf8_lossy(&farm.run(&["status"]).stdout).into_owned();
+    for words in ["KEPT BACK", "prices/vanish", "at most 1 of", "downbeat guard override prices/vanish"] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+    eventually("what is broken, gathered again", || {
+        (farm.json(&["diff"])["broken"][0]["guard"] == "prices/vanish").then_some(())
+    });
+    let wrong = "00".repeat(32);
+    let text = farm.refused(1, &["guard", "override", "prices/vanish", "--by", "ann", "--digest", &wrong]);
+    assert!(text.contains("is not the candidate"), "{text}");
+    farm.json(&["guard", "override", "prices/vanish", "--by", "ann"]);
+    live(1);
+    let told = farm.json(&["guard"]);
+    assert_eq!(told["overrides"][0]["by"], "ann");
+    assert!(told["overrides"][0]["used_by_epoch"].is_u64(), "{told}");
+    assert_eq!(farm.json(&["guard", "remove", "prices/vanish"])["removed"], true);
+}
+
+#[test]
+fn a_schema_says_which_records_do_not_fit_it() {
+    let farm = Farm::start(&[]);
+    farm.json(&["put", "prices", "old", "about 3"]);
+    let file = farm.folder.path().join("schema.json");
+    let path = file.to_str().expect("a path");
+    std::fs::write(&file, r#"{"type":"number","minimum":0}"#).expect("written");
+    let told = farm.json(&["guard", "set", "prices/schema", "--file", path]);
+    assert_eq!((&told["misfits"], &told["examples"][0]["key"]), (&Value::from(1), &Value::from("old")));
+    let broken = eventually("the pending record that doesn't fit", || {
+        let told = farm.json(&["guard"]);
+        let broken = told["broken"][0].clone();
+        (broken["guard"] == "prices/schema").then_some(broken)
+    });
+    assert!(broken["examples"][0]["why"].as_str().is_some_and(|why| why.contains("no JSON")), "{broken}");
+    farm.json(&["put", "prices", "old", "3"]);
+    eventually("its correction", || (farm.json(&["guard"])["broken"] == serde_json::json!([])).then_some(()));
+    std::fs::write(&file, r#"{"$ref":"http://127.0.0.1:9/elsewhere"}"#).expect("written");
+    let text = farm.refused(1, &["guard", "set", "prices/schema", "--file", path]);
+    assert!(text.contains("can't be used"), "{text}");
+}
+
+#[test]
+fn a_command_of_the_server_judges_every_candidate() {
+    let told = TempDir::new().expect("a folder");
+    let seen = told.path().join("seen");
+    let seen = seen.to_str().expect("a path");
+    // Refuses a price of 0, and writes down what it was given.
+    let command = format!(
+        "(echo $DOWNBEAT_FARM $DOWNBEAT_EPOCH $DOWNBEAT_DIGEST; cat) >>{seen}; tail -1 {seen} | \
+         grep -q '\"after\":\"0\"' && {{ echo that price is nothing >&2; exit 1; }}; exit 0"
+    );
+    let farm = Farm::start(&["--gate", &command]);
+    farm.json(&["gate", "set", "--window", "900ms", "--limit", "5s"]);
+    farm.json(&["put", "prices", "apple", "1"]);
+    let records = |count: u64| {
+        eventually("a generation with so many records", || {
+            (farm.json(&["status"])["records"] == count).then_some(())
+        });
+    };
+    records(1);
+    let given = std::fs::read_to_string(seen).expect("what it was given");
+    let (head, change) = given.split_once('\n').expect("two lines");
+    let words: Vec<_> = head.split(' ').collect();
+    assert_eq!((words[0], words[2].len()), ("main", 64), "{given}");
+    let change: Value = serde_json::from_str(change.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&change["key"], &change["after"]), (&Value::from("apple"), &Value::from("1")));
+    farm.json(&["put", "prices", "pear", "0"]);
+    let reason = eventually("a candidate that is kept back", || {
+        let reason = farm.json(&["status"])["blocked"]["reasons"][0].clone();
+        reason["found"]
+            .as_str()
+            .is_some_and(|found| found.contains("that price is nothing"))
+            .then_some(reason)
+    });
+    assert_eq!(reason["guard"], "gate");
+    assert_eq!(farm.json(&["status"])["records"], 1);
+    farm.json(&["delete", "prices", "pear"]);
+    farm.json(&["put", "prices", "plum", "2"]);
+    records(2);
+    let text = farm.refused(1, &["gate", "approve", &"00".repeat(32), "--as", "eve"]);
+    assert!(text.contains("is not the candidate"), "{text}");
+    assert!(farm.json(&["compare"])["keys"].as_u64() >= Some(2));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use downbeat_core::message::ErrorCode;
 use downbeat_core::session::Access;
 use std::net::IpAddr;
 
-/// What the bearer of a token may do. On the HTTP port each of viewer, operator and admin may do what
+/// What the bearer of a token may do. On the HTTP port each of viewer, judge, operator and admin may do what
 /// the one before it may.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Role {
@@ -16,6 +16,8 @@ pub enum Role {
     Agent,
     /// HTTP port: sees everything.
     Viewer,
+    /// HTTP port: gives verdicts on candidates as well.
+    Judge,
     /// HTTP port: edits, settings, hold.
     Operator,
     /// HTTP port: makes farms as well.
@@ -23,12 +25,14 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role of a name in a configuration file: `reader`, `agent`, `viewer`, `operator`, `admin`.
+    /// The role of a name in a configuration file: `reader`, `agent`, `viewer`, `judge`,
+    /// `operator`, `admin`.
     pub fn from_name(name: &str) -> Option<Role> {
         Some(match name {
             "reader" => Role::Reader,
             "agent" => Role::Agent,
             "viewer" => Role::Viewer,
+            "judge" => Role::Judge,
             "operator" => Role::Operator,
             "admin" => Role::Admin,
             _ => return None,

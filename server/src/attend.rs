@@ -1,8 +1,9 @@
 //! What the server does of itself, without being asked: its mark is renewed, each farm has its own
-//! agent, what was touched is gathered for the next promotion, and watchers are told that T has passed.
+//! agent, what was touched is gathered for the next promotion, its gate is kept, and watchers are told that T has passed.
 
 use crate::events::Event;
 use crate::farm::Farm;
+use crate::gatekeeper;
 use crate::initiator;
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
@@ -16,14 +17,15 @@ const GATHER_EVERY: Duration = Duration::from_secs(1);
 /// How long after an edit over the API it is gathered.
 const GATHER_AFTER: Duration = Duration::from_millis(50);
 
-/// What the server itself does for a farm: its own agent, gathering, and telling that T has passed.
+/// What the server itself does for a farm: its own agent, gathering, its gate, and telling that T has passed.
 pub(crate) async fn attend(shared: Arc<Shared>, farm: Arc<Farm>) {
     let herald = tell_activations(shared.clone(), farm.clone());
     let gatherer = gather_ahead(shared.clone(), farm.clone());
+    let gatekeeper = gatekeeper::keep(shared.clone(), farm.clone());
     if shared.own_agent {
-        tokio::join!(initiator::run(shared, farm), gatherer, herald);
+        tokio::join!(initiator::run(shared, farm), gatherer, gatekeeper, herald);
     } else {
-        tokio::join!(gatherer, herald);
+        tokio::join!(gatherer, gatekeeper, herald);
     }
 }
 
@@ -50,11 +52,12 @@ async fn gather_ahead(shared: Arc<Shared>, farm: Arc<Farm>) {
     }
 }
 
-/// Returns a moment after production was edited, or may have been: more edits may follow at once.
+/// Returns a moment after production was edited, or may have been (more edits may follow at once), or after
+/// what was gathered was kept back.
 async fn edited(watched: &mut Receiver<Arc<Event>>) {
     loop {
         match watched.recv().await {
-            Ok(event) if !matches!(*event, Event::Edited(_)) => {}
+            Ok(event) if !matches!(*event, Event::Edited(_) | Event::Blocked(_)) => {}
             Ok(_) | Err(RecvError::Lagged(_)) => return tokio::time::sleep(GATHER_AFTER).await,
             Err(RecvError::Closed) => std::future::pending().await,
         }

@@ -43,6 +43,8 @@ pub struct Config {
     pub patience: Duration,
     /// Requests that wait for the database at a time (default 1,024); more are answered `Busy`.
     pub queue: usize,
+    /// A command that judges every candidate before it is staged, run by `/bin/sh` (default none).
+    pub gate: Option<String>,
     /// All of them, outside of demonstrations.
     pub guards: Guards,
     /// Where every input and output of core is written down (default nowhere).
@@ -83,6 +85,7 @@ impl Config {
             connections_max: 10_000,
             patience: Duration::from_secs(10),
             queue: 1_024,
+            gate: None,
             guards: Guards::ALL,
             trace: Recorder::off(),
         }

@@ -2,7 +2,7 @@
 //! committed and reports that came in; nothing depends on anybody listening.
 
 use crate::agents::AgentRow;
-use crate::store::Applied;
+use crate::store::{Applied, Blocked, Frozen, Override, Said};
 use downbeat_core::ids::Epoch;
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::ServerTime;
@@ -30,6 +30,14 @@ pub(crate) enum Event {
     Unheld,
     /// Other settings wait for the next advance.
     Settings(Arc<SyncTable>),
+    /// A candidate was frozen for a verdict.
+    Candidate(Frozen),
+    /// A judge spoke.
+    Verdict(Said),
+    /// A candidate was kept back.
+    Blocked(Blocked),
+    /// A guard doesn't count for one candidate.
+    Overridden(Override),
     /// An agent connected, reported or left.
     Agent(AgentRow),
     /// An agent reported a switch that it had not reported before.

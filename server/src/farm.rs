@@ -8,7 +8,7 @@ use crate::objects::Objects;
 use downbeat_core::ids::Name;
 use downbeat_core::table::SyncTable;
 use std::sync::Arc;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// Events that a slow watcher may be behind before it misses some.
 const EVENTS_BEHIND: usize = 256;
@@ -18,6 +18,8 @@ pub(crate) struct Farm {
     pub(crate) name: Name,
     pub(crate) agents: Agents,
     pub(crate) objects: Objects,
+    /// Something about the gate was changed: it is looked after at once.
+    pub(crate) gate: Notify,
     table: watch::Sender<Arc<SyncTable>>,
     events: broadcast::Sender<Arc<Event>>,
 }
@@ -28,6 +30,7 @@ impl Farm {
             name: table.farm.clone(),
             agents: Agents::default(),
             objects: Objects::default(),
+            gate: Notify::new(),
             table: watch::Sender::new(Arc::new(table)),
             events: broadcast::Sender::new(EVENTS_BEHIND),
         }

@@ -2,10 +2,11 @@
 //! transaction on the database's thread that runs core's function, then tells the farm.
 
 use crate::access::Tokens;
+use crate::events::Event;
 use crate::farm::Farm;
 use crate::line::{Reading, Time};
 use crate::sql::{Overloaded, Sql};
-use crate::store::{SqliteStore, Step, Store, StoreError, StoreFacts};
+use crate::store::{Blocked, Gatekeeping, Reason, SqliteStore, Step, Store, StoreError, StoreFacts};
 use crate::told::Asked;
 use downbeat_core::guard::Guards;
 use downbeat_core::ids::{Epoch, Name, RequestId};
@@ -18,6 +19,7 @@ use downbeat_trace::Line;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -40,6 +42,10 @@ pub(crate) struct Shared {
     pub(crate) farms: RwLock<BTreeMap<Name, Arc<Farm>>>,
     /// The database, for connections of their own: long jobs have one.
     pub(crate) database: PathBuf,
+    /// The command that judges candidates, if there is one.
+    pub(crate) gate: Option<String>,
+    /// Where the management API is.
+    pub(crate) http: SocketAddr,
     /// Whose turn it is to take in a large body: one after the other.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     /// The folder of what rollbacks undid.
@@ -71,12 +77,14 @@ impl From<StoreError> for Refused {
 }
 
 /// What is told with every edit: when it can be live at the earliest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Prospect {
     /// The earliest epoch that it will be part of.
     pub(crate) epoch: Epoch,
     /// The earliest instant at which it can be live; none while the farm is held.
     pub(crate) earliest_live: Option<ServerTime>,
+    /// The last candidate that was kept back, where none was staged since.
+    pub(crate) blocked: Option<Blocked>,
 }
 
 impl Shared {
@@ -152,16 +160,29 @@ impl Shared {
         farm: &Name,
     ) -> Result<Prospect, StoreError> {
         let now = time.reading().time;
+        let blocked = store.blocked(farm)?;
         store.read(farm, |table, facts| Prospect {
             epoch: table.epoch() + 1,
             earliest_live: earliest_live(table, facts, now),
+            blocked,
         })
     }
 
-    /// The store's upkeep after a promotion, outside of it.
+    /// How a process on this host reaches the management API.
+    pub(crate) fn base(&self) -> String {
+        let ip = match self.http.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.http.port()))
+    }
+
+    /// The store's upkeep after a promotion, outside of it, and what is told of one that was kept back.
     fn keep_up(&self, farm: &Arc<Farm>) {
-        let (name, time) = (farm.name.clone(), self.time.clone());
+        let (name, time, told) = (farm.name.clone(), self.time.clone(), farm.clone());
         let posted = self.writer.post(move |store| {
+            tell_blocked(store, &told);
             if let Err(error) = store.maintain(&name, time.reading().time) {
                 tracing::warn!(farm = %name, %error, "upkeep failed; it is tried again after the next promotion");
             }
@@ -170,6 +191,18 @@ impl Shared {
             tracing::debug!(farm = %farm.name, "upkeep left to the next promotion");
         }
     }
+}
+
+/// Tells of a candidate that the newest epoch kept back.
+fn tell_blocked(store: &mut SqliteStore, farm: &Farm) {
+    let Ok(Some(blocked)) = store.blocked(&farm.name) else { return };
+    if blocked.epoch != farm.table().epoch() {
+        return;
+    }
+    for Reason { guard, limit, found, cure, .. } in &blocked.reasons {
+        tracing::warn!(farm = %farm.name, epoch = blocked.epoch, guard, limit, found, cure, "a candidate is kept back");
+    }
+    farm.tell(Event::Blocked(blocked));
 }
 
 /// One transaction of a farm's table, on the database's thread.

@@ -10,7 +10,7 @@ use crate::farm::Farm;
 use crate::line::{LineError, Place, TakenUp, Time};
 use crate::shared::Shared;
 use crate::sql::{Sql, SqlThread};
-use crate::store::{SqliteStore, Store, StoreError};
+use crate::store::{Gate, Gatekeeping, SqliteStore, Store, StoreError};
 use crate::witness::Witness;
 use crate::{control, http};
 use downbeat_core::table::SyncTable;
@@ -219,6 +219,9 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         LineError::Random(cause) => StartError::Host(cause),
     })?;
     let farms = farms(&mut store).map_err(failed)?;
+    for name in farms.keys() {
+        demand(&mut store, name, config.gate.is_some()).map_err(failed)?;
+    }
     for farm in farms.values() {
         let (at, table) = (time.local(), farm.table());
         config.trace.tell(|| Line::Found { at, table: SyncTable::clone(&table) });
@@ -236,6 +239,8 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         frames_dropped: Default::default(),
         farms: RwLock::new(farms),
         database: config.database.clone(),
+        gate: config.gate.clone(),
+        http: http.local_addr().map_err(StartError::Host)?,
         bulk: Default::default(),
         undo: config.database.parent().unwrap_or(Path::new("")).join("undo"),
         stop,
@@ -250,6 +255,19 @@ fn farms(store: &mut SqliteStore) -> Result<BTreeMap<downbeat_core::ids::Name, A
         farms.insert(name, Arc::new(Farm::new(table)));
     }
     Ok(farms)
+}
+
+/// Says whether this server's command judges a farm's candidates.
+pub(crate) fn demand(
+    store: &mut SqliteStore,
+    farm: &downbeat_core::ids::Name,
+    command: bool,
+) -> Result<(), StoreError> {
+    let gate = store.standing(farm)?.gate;
+    if gate.command == command {
+        return Ok(());
+    }
+    store.set_gate(farm, &Gate { command, ..gate })
 }
 
 fn run(config: &Config, open: Open) -> (Started, Running) {

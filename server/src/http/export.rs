@@ -2,15 +2,16 @@
 //! snapshot into a file, and answered from there, so that a slow reader holds up nothing.
 
 use super::failure::Failure;
+use super::guards::digest_of;
 use super::text::{name, put_bytes};
 use super::{Caller, query, spool};
 use crate::access::Role;
 use crate::shared::Shared;
-use crate::store::{SqliteStore, Store, StoreError};
+use crate::store::{Gatekeeping, SqliteStore, Store, StoreError};
 use axum::extract::State;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
-use downbeat_core::ids::{Epoch, Name};
+use downbeat_core::ids::{Digest, Epoch, Name};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::fs::File;
@@ -28,6 +29,14 @@ pub(super) enum Format {
     Jsonl,
 }
 
+/// What is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Production,
+    Generation(Epoch),
+    Candidate(Digest),
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExportQuery {
@@ -35,11 +44,14 @@ struct ExportQuery {
     dataset: Option<String>,
     /// A generation that is kept, in place of production.
     epoch: Option<Epoch>,
+    /// The frozen candidate with this digest, in place of production.
+    candidate: Option<String>,
     #[serde(default)]
     format: Format,
 }
 
-/// `GET …/export?dataset=&epoch=&format=`: unscheduled records of production, or those of a generation.
+/// `GET …/export?dataset=&epoch=&candidate=&format=`: unscheduled records of production, or those of a
+/// generation or of the frozen candidate.
 pub(super) async fn export(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -47,11 +59,20 @@ pub(super) async fn export(
 ) -> Result<Response, Failure> {
     let farm = caller.farm(&shared, Role::Viewer)?.name.clone();
     let asked: ExportQuery = query(&uri)?;
+    let candidate = asked.candidate.as_deref().map(digest_of).transpose()?;
+    let source = match (asked.epoch, candidate) {
+        (None, None) => Source::Production,
+        (Some(epoch), None) => Source::Generation(epoch),
+        (None, Some(candidate)) => Source::Candidate(candidate),
+        (Some(_), Some(_)) => {
+            return Err(Failure::bad("a generation is no candidate", "name an epoch or a candidate"));
+        }
+    };
     let dataset = asked.dataset.as_deref().map(|text| name("dataset", text)).transpose()?;
     let written = tokio::task::spawn_blocking(move || -> Result<(File, u64), StoreError> {
         let mut store = SqliteStore::open(&shared.database)?;
         let file = spool::file(&shared).map_err(StoreError::Sink)?;
-        write(&mut store, &farm, dataset.as_ref(), asked.epoch, asked.format, file)
+        write(&mut store, &farm, dataset.as_ref(), source, asked.format, file)
     });
     let written = written.await.map_err(|_| Failure::bad("the export was ended", "ask again"))?;
     let (file, len) = written?;
@@ -68,16 +89,18 @@ fn write(
     store: &mut SqliteStore,
     farm: &Name,
     only: Option<&Name>,
-    epoch: Option<Epoch>,
+    source: Source,
     format: Format,
     file: File,
 ) -> Result<(File, u64), StoreError> {
     let mut out = Out::new(format, only.is_none(), BufWriter::new(file)).map_err(StoreError::Sink)?;
     let mut visit =
         |dataset: &Name, key: &[u8], value: &[u8]| out.record(dataset, key, value).map_err(StoreError::Sink);
-    match epoch {
-        None => store.visit(farm, only, &mut visit)?,
-        Some(epoch) => store.records_at(farm, epoch, only.map_or(&[], std::slice::from_ref), &mut visit)?,
+    let datasets = only.map_or(&[] as &[Name], std::slice::from_ref);
+    match source {
+        Source::Production => store.visit(farm, only, &mut visit)?,
+        Source::Generation(epoch) => store.records_at(farm, epoch, datasets, &mut visit)?,
+        Source::Candidate(digest) => store.candidate_records(farm, digest, datasets, &mut visit)?,
     }
     out.finish().map_err(StoreError::Sink)
 }

@@ -87,12 +87,16 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         let status = match &error {
             StoreError::NoFarm(_) | StoreError::NotKept { .. } => StatusCode::NOT_FOUND,
-            StoreError::FarmExists(_) | StoreError::OtherLine { .. } => StatusCode::CONFLICT,
+            StoreError::FarmExists(_) | StoreError::OtherLine { .. } | StoreError::NotCandidate { .. } => {
+                StatusCode::CONFLICT
+            }
             StoreError::Settings(_)
             | StoreError::Record { .. }
             | StoreError::DuplicateKey { .. }
             | StoreError::NeverVisible { .. }
             | StoreError::TooFewKept
+            | StoreError::NoGuard(_)
+            | StoreError::NoJudge(_)
             | StoreError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             StoreError::Full => StatusCode::INSUFFICIENT_STORAGE,
             StoreError::Busy => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,6 +1,8 @@
 //! Farms: listing, making, and the one page that says how one stands. And the server's health.
 
 use super::failure::Failure;
+use super::gate::standing_json;
+use super::guards::{blocked_json, override_json, reasons_json};
 use super::operate::{limits_json, parse_limits, parse_settings, settings_json};
 use super::text::{digest, instant, maybe_generation, maybe_instant, name};
 use super::{Caller, json as json_body};
@@ -8,7 +10,8 @@ use crate::access::Role;
 use crate::attend::attend;
 use crate::farm::Farm;
 use crate::shared::{Refused, Shared};
-use crate::store::{Retention, Store, StoreError};
+use crate::start::demand;
+use crate::store::{Gatekeeping, Retention, Store, StoreError};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -75,7 +78,7 @@ pub(super) async fn create(
     let name = name("farm", &new.farm)?;
     let settings = parse_settings(&new.settings, Settings::default())?;
     let limits = parse_limits(&new.limits, Limits::default())?;
-    let (time, farm) = (shared.time.clone(), name.clone());
+    let (time, farm, gate) = (shared.time.clone(), name.clone(), shared.gate.is_some());
     let table = shared
         .writer
         .run(move |store| -> Result<SyncTable, Refused> {
@@ -107,6 +110,7 @@ pub(super) async fn create(
                 time.recorder().tell(|| line);
             }
             let table = made?;
+            demand(store, &farm, gate)?;
             if let Some(generations) = new.generations_kept {
                 store.set_retention(&farm, Retention { generations, age: None })?;
             }
@@ -133,9 +137,11 @@ pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, F
         let (table, live) =
             store.read(&name, |table, facts| (table.clone(), earliest_live(table, facts, now)))?;
         let staged = store.generations(&name)?.pop();
-        Ok::<_, StoreError>((now, table, live, staged))
+        let kept_back = (store.blocked(&name)?, store.broken(&name)?, store.overrides(&name)?);
+        Ok::<_, StoreError>((now, table, live, staged, store.standing(&name)?, kept_back))
     };
-    let (now, table, live, staged) = shared.reader.run(look).await??;
+    let (now, table, live, staged, standing, (blocked, broken, overrides)) =
+        shared.reader.run(look).await??;
     let agents = farm.agents.all();
     let mut body = table_json(&table, now);
     if let Some(object) = body.as_object_mut() {
@@ -144,6 +150,11 @@ pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, F
         let kept = staged.filter(|kept| kept.generation == table.staged);
         object.insert("records".into(), kept.map_or(Value::Null, |kept| kept.records.into()));
         object.insert("changes".into(), kept.map_or(Value::Null, |kept| kept.changes.into()));
+        object.insert("gate".into(), standing_json(&standing));
+        object.insert("blocked".into(), blocked.as_ref().map(blocked_json).into());
+        object.insert("broken".into(), reasons_json(&broken));
+        let waiting = overrides.iter().filter(|once| once.used.is_none()).map(override_json);
+        object.insert("overrides".into(), waiting.collect());
         let connected = agents.iter().filter(|row| row.connections > 0).count();
         object.insert("agents".into(), json!({ "known": agents.len(), "connected": connected }));
     }

@@ -5,6 +5,8 @@ mod edit_lines;
 mod export;
 mod failure;
 mod farms;
+mod gate;
+mod guards;
 mod history;
 mod import;
 mod import_rows;
@@ -32,6 +34,7 @@ use axum::routing::{get, post, put};
 use downbeat_core::ids::Name;
 use failure::Failure;
 use serde::de::DeserializeOwned;
+pub(crate) use status::change_json;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -73,6 +76,13 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/undo", get(history::undo_files))
         .route("/undo/{name}", get(history::undo_file))
         .route("/retention", get(history::retention).put(history::set_retention))
+        .route("/guards", get(guards::list).put(guards::set).delete(guards::remove))
+        .route("/guards/override", post(guards::override_once))
+        .route("/gate", get(gate::get).put(gate::set))
+        .route("/gate/verdict", post(gate::verdict))
+        .route("/gate/again", post(gate::again))
+        .route("/gate/changes", get(gate::changes))
+        .route("/compare", post(operate::compare))
         .route("/agents", get(watch::agents))
         .route("/events", get(watch::events));
     Router::new()

@@ -7,7 +7,7 @@ use super::{Caller, instant as instants, json as json_body};
 use crate::access::Role;
 use crate::farm::Farm;
 use crate::shared::Shared;
-use crate::store::Step;
+use crate::store::{Step, Store};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -163,6 +163,16 @@ pub(super) async fn unhold(
     let farm = caller.farm(&shared, Role::Operator)?;
     let changed = operate(&shared, &farm, |_, _| Ok(Change::Unhold));
     Ok(Json(hold_json(&changed.await?)))
+}
+
+/// `POST …/compare`: the next promotion compares all of production with what is staged.
+pub(super) async fn compare(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+) -> Result<Json<Value>, Failure> {
+    let farm = caller.farm(&shared, Role::Operator)?.name.clone();
+    let keys = shared.writer.run(move |store| store.mark_all_changed(&farm)).await??;
+    Ok(Json(json!({ "keys": keys })))
 }
 
 fn hold_json(table: &SyncTable) -> Value {

@@ -1,6 +1,7 @@
 //! Records of production: one at a time, and lists of them.
 
 use super::failure::Failure;
+use super::guards::blocked_json;
 use super::text::{maybe_instant, put_bytes};
 use super::{Caller, query};
 use crate::access::Role;
@@ -170,7 +171,10 @@ pub(super) fn told(farm: &Farm, applied: Applied, prospect: Option<Prospect>) ->
     body.insert("added".into(), applied.added.into());
     body.insert("deleted".into(), applied.deleted.into());
     body.insert("unchanged".into(), applied.unchanged.into());
-    body.insert("epoch".into(), prospect.map(|prospect| prospect.epoch).into());
+    body.insert("epoch".into(), prospect.as_ref().map(|prospect| prospect.epoch).into());
+    let prospect = prospect.as_ref();
     body.insert("earliest_live".into(), maybe_instant(prospect.and_then(|prospect| prospect.earliest_live)));
+    let blocked = prospect.and_then(|prospect| prospect.blocked.as_ref());
+    body.insert("blocked".into(), blocked.map(blocked_json).into());
     body
 }

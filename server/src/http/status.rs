@@ -2,11 +2,12 @@
 //! generations can be read, and what differs between two.
 
 use super::failure::Failure;
+use super::guards::reasons_json;
 use super::text::{digest, instant, maybe_instant, put_bytes};
 use super::{Caller, query};
 use crate::access::Role;
 use crate::shared::Shared;
-use crate::store::{Change, SqliteStore, Store, StoreError};
+use crate::store::{Change, Gatekeeping, SqliteStore, Store, StoreError};
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
@@ -40,12 +41,14 @@ pub(super) async fn pending(
             // A held farm is asked about the first instant that it may go on to.
             (table.epoch() + 1, live, live.unwrap_or_else(|| table.next_bound(now)))
         })?;
-        Ok::<_, StoreError>((epoch, live, store.pending(&farm, as_of, limit + 1)?))
+        let broken = store.broken(&farm)?;
+        Ok::<_, StoreError>((epoch, live, store.pending(&farm, as_of, limit + 1)?, broken))
     };
-    let (epoch, live, changes) = shared.reader.run(look).await??;
+    let (epoch, live, changes, broken) = shared.reader.run(look).await??;
     let mut body = changes_json(changes, limit);
     body.insert("epoch".into(), epoch.into());
     body.insert("earliest_live".into(), maybe_instant(live));
+    body.insert("broken".into(), reasons_json(&broken));
     Ok(Json(body.into()))
 }
 
@@ -118,7 +121,7 @@ fn changes_json(mut changes: Vec<Change>, limit: usize) -> Map<String, Value> {
     body
 }
 
-fn change_json(change: &Change) -> Value {
+pub(crate) fn change_json(change: &Change) -> Value {
     let mut object = Map::new();
     object.insert("dataset".into(), change.dataset.as_str().into());
     put_bytes(&mut object, "key", &change.key);

@@ -3,6 +3,8 @@
 use super::Caller;
 use super::failure::Failure;
 use super::farms::{status, table_json};
+use super::gate::{frozen_json, said_json};
+use super::guards::{blocked_json, override_json};
 use super::text::{hex, instant, maybe_generation, maybe_instant, span};
 use crate::access::Role;
 use crate::agents::AgentRow;
@@ -103,6 +105,10 @@ fn told(event: &Event, now: ServerTime) -> sse::Event {
         Event::Held(until) => ("held", json!({ "until": maybe_instant(*until) })),
         Event::Unheld => ("unheld", json!({})),
         Event::Settings(table) => ("settings", table_json(table, now)),
+        Event::Candidate(frozen) => ("candidate", frozen_json(frozen)),
+        Event::Verdict(said) => ("verdict", said_json(said)),
+        Event::Blocked(blocked) => ("blocked", blocked_json(blocked)),
+        Event::Overridden(once) => ("overridden", override_json(once)),
         Event::Agent(row) => ("agent", agent_json(row)),
         Event::Switched(row) => ("switched", agent_json(row)),
     };

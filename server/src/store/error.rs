@@ -2,7 +2,7 @@
 //! of the call was kept: what was there before is there still.
 
 use downbeat_core::content::LimitError;
-use downbeat_core::ids::{Epoch, Name, TimelineId};
+use downbeat_core::ids::{Digest, Epoch, Name, TimelineId};
 use downbeat_core::object::ObjectError;
 use downbeat_core::settings::SettingsError;
 use std::fmt;
@@ -77,6 +77,17 @@ pub enum StoreError {
     Object(ObjectError),
     /// Where an object or what a rollback undoes was to be written failed.
     Sink(std::io::Error),
+    /// A guard that can't be, or isn't there; why.
+    NoGuard(String),
+    /// A verdict on something that is not the frozen candidate.
+    NotCandidate {
+        /// What the verdict was on.
+        said: Digest,
+        /// The candidate that is frozen, if one is.
+        current: Option<Digest>,
+    },
+    /// A verdict of somebody who isn't asked for one.
+    NoJudge(String),
     /// Anything else that the database says.
     Database(String),
 }
@@ -145,6 +156,20 @@ impl fmt::Display for StoreError {
                 f,
                 "what was read could not be written to its file ({error}), nothing was changed; give the \
                  server room and the right to write there"
+            ),
+            NoGuard(why) => write!(f, "{why}; list the guards with 'downbeat guard', and correct this one"),
+            NotCandidate { said, current: Some(current) } => write!(
+                f,
+                "{said} is not the candidate, that is {current} now; look at that one (downbeat gate) and say \
+                 what you think of it"
+            ),
+            NotCandidate { said, current: None } => write!(
+                f,
+                "{said} is not the candidate, none is frozen; wait until one is (downbeat gate says when)"
+            ),
+            NoJudge(name) => write!(
+                f,
+                "{name} is not asked for a verdict in this farm; correct the name, or add it (downbeat gate set)"
             ),
             Database(what) => write!(f, "the database says: {what}"),
         }

@@ -4,16 +4,25 @@
 //! A store makes no decision about epochs, times, locks or promises. It holds the row while core's
 //! pure functions decide, answers their questions about content ([`StoreFacts`]) from the same
 //! transaction, and carries out what they decided, or nothing. Calls block; a later layer puts
-//! them on a thread. Several stores may be open on one database, in one process or several.
+//! them on a thread. Guards and the gate are a trait of their own ([`Gatekeeping`]). Several stores may be open on one database, in one process or several.
 //!
 //! `PROTOCOL.md` §3, §4, §7 and §8 say what must hold, `FORMATS.md` ("production", "history") what
 //! the tables are.
 
 mod error;
+mod fit;
+mod gate;
+mod gatekeeping;
+mod guard;
 mod record;
 pub mod sqlite;
 
 pub use error::StoreError;
+pub use gate::{COMMAND, Frozen, Gate, Said, Standing};
+pub use gatekeeping::Gatekeeping;
+pub use guard::{
+    Blocked, Counts, EXAMPLES, Example, Guard, GuardKind, GuardName, Limit, Override, Reason, WHOLE, percent,
+};
 pub use record::{
     Applied, Change, Differences, Edit, Incoming, Kept, Pair, Rest, Retention, RolledBack, Scheduled, Undo,
     Upkeep, Version,

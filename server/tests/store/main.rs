@@ -2,6 +2,7 @@
 //! nothing of what is behind it, so that another database joins by another harness.
 
 mod conformance;
+mod gatekeeping;
 mod model;
 mod sqlite;
 mod support;

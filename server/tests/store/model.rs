@@ -53,22 +53,22 @@ pub(crate) enum Op {
 }
 
 /// Of a scheduled record: `expires_at` and value.
-type Shown = (Option<ServerTime>, Option<Vec<u8>>);
+pub(crate) type Shown = (Option<ServerTime>, Option<Vec<u8>>);
 
 /// What the log of a history comes to.
-struct Model {
-    production: Content,
+pub(crate) struct Model {
+    pub(crate) production: Content,
     /// By dataset, key and `effective_at`: `expires_at` and value.
-    scheduled: BTreeMap<(Name, Vec<u8>, ServerTime), Shown>,
+    pub(crate) scheduled: BTreeMap<(Name, Vec<u8>, ServerTime), Shown>,
     /// The generations from epoch 1 on, each with its activation.
-    generations: Vec<(Content, ServerTime)>,
-    retention: Retention,
+    pub(crate) generations: Vec<(Content, ServerTime)>,
+    pub(crate) retention: Retention,
     /// The oldest epoch that is kept.
-    oldest: usize,
+    pub(crate) oldest: usize,
 }
 
 impl Model {
-    fn edit(&mut self, edit: &Edit) {
+    pub(crate) fn edit(&mut self, edit: &Edit) {
         match edit.clone() {
             Edit::Put { dataset, key, value } => drop(self.production.insert((dataset, key), value)),
             Edit::Delete { dataset, key } => drop(self.production.remove(&(dataset, key))),
@@ -158,7 +158,7 @@ impl Model {
     }
 
     /// What counts at an instant.
-    fn visible(&self, at: ServerTime) -> Content {
+    pub(crate) fn visible(&self, at: ServerTime) -> Content {
         let mut content = self.production.clone();
         let keys: BTreeSet<_> = self.scheduled.keys().map(|(dataset, key, _)| (dataset, key)).collect();
         for (dataset, key) in keys {
@@ -289,7 +289,7 @@ fn compare(store: &mut impl Store, farm: &Name, model: &Model) -> Result<(), Tes
     Ok(())
 }
 
-fn differences(from: &Content, to: &Content) -> Vec<Change> {
+pub(crate) fn differences(from: &Content, to: &Content) -> Vec<Change> {
     let places: BTreeSet<_> = from.keys().chain(to.keys()).collect();
     let changes = places.into_iter().map(|place| Change {
         dataset: place.0.clone(),

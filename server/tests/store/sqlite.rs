@@ -65,9 +65,9 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(store);
     sqlite.raw().pragma_update(None, "user_version", 77).unwrap();
     let error = SqliteStore::open(&sqlite.path()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 77, known: 3 }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 77, known: 4 }), "{error}");
     assert!(error.to_string().contains("newer version of Downbeat; run that version"));
-    sqlite.raw().pragma_update(None, "user_version", 3).unwrap();
+    sqlite.raw().pragma_update(None, "user_version", 4).unwrap();
     assert_eq!(sqlite.open().get(&name("f"), &name("d"), b"k").unwrap(), Some(b"v".to_vec()));
 }
 
@@ -86,6 +86,42 @@ fn an_older_schema_is_brought_up_to_date() {
     assert_eq!(store.retention(&name("f")).unwrap(), Retention { generations: 5, age: None });
     let kept = store.generations(&name("f")).unwrap();
     assert_eq!((kept.len(), kept[0].activation.as_nanos()), (1, 77));
+}
+
+/// What the third version gathered is compared again, and what is staged is counted.
+#[test]
+fn a_database_from_before_the_guards_is_counted() {
+    let sqlite = Sqlite::new();
+    let raw = sqlite.raw();
+    for step in [
+        include_str!("../../src/store/sqlite/schema_1.sql"),
+        include_str!("../../src/store/sqlite/schema_2.sql"),
+        include_str!("../../src/store/sqlite/schema_3.sql"),
+    ] {
+        raw.execute_batch(step).unwrap();
+    }
+    raw.execute_batch(
+        "PRAGMA application_id = 0x64776e62; PRAGMA user_version = 3;
+         INSERT INTO farm (name, generations_kept, indexed_to, folded_to, gathered_as_of, gathered_changes)
+            VALUES ('f', 5, 2, 1, 90, 1);
+         INSERT INTO generation (farm, epoch, digest, as_of, changes) VALUES
+            ('f', 1, zeroblob(32), 70, 2), ('f', 2, zeroblob(32), 80, 2);
+         INSERT INTO generation_dataset VALUES
+            ('f', 1, 'd', zeroblob(32), 2), ('f', 2, 'd', zeroblob(32), 2), ('f', 3, 'd', zeroblob(32), 2);
+         INSERT INTO record_log VALUES
+            ('f', 1, 'd', x'61', x'313233'), ('f', 1, 'd', x'62', x'31'),
+            ('f', 2, 'd', x'62', NULL), ('f', 2, 'd', x'63', x'3131'),
+            ('f', 3, 'd', x'61', x'3939')",
+    )
+    .unwrap();
+    drop(sqlite.open());
+    let number = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).unwrap();
+    // Keys a and c, with their values.
+    assert_eq!(number("SELECT bytes FROM generation_dataset WHERE epoch = 2"), Some(7));
+    assert_eq!(number("SELECT count(*) FROM generation_dataset WHERE epoch > 2"), Some(0));
+    assert_eq!(number("SELECT count(*) FROM record_log WHERE epoch > 2"), Some(0));
+    assert_eq!(number("SELECT count(*) FROM changed WHERE key = x'61'"), Some(1));
+    assert_eq!(number("SELECT gathered_as_of FROM farm"), None);
 }
 
 #[test]

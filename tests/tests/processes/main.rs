@@ -6,6 +6,7 @@ mod boots;
 mod broken_clock;
 mod connections;
 mod everything;
+mod gate;
 mod operators;
 mod servers;
 mod together;

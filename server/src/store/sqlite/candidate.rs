@@ -6,6 +6,7 @@
 //! under a savepoint; a promotion keeps that and anything else rolls it back. So what is promoted is
 //! what was judged, and memory doesn't grow with the change.
 
+use super::gather::Gathered;
 use super::*;
 use downbeat_core::content::{DatasetSum, generation_digest};
 use downbeat_core::ids::Generation;
@@ -24,6 +25,8 @@ pub(super) struct Candidate<'c> {
 #[derive(Default)]
 struct State {
     judged: Option<Judged>,
+    /// Why the verdict is that it is kept back.
+    reasons: Vec<Reason>,
     /// The first error of a question; core's functions can't be told of it, so the transaction is.
     error: Option<StoreError>,
 }
@@ -31,9 +34,14 @@ struct State {
 /// What the content would be at an activation.
 #[derive(Clone, Copy)]
 struct Judged {
+    /// The activation that was asked about.
     activation: ServerTime,
+    /// The instant at which scheduled records were looked at.
+    as_of: ServerTime,
     digest: Digest,
     changes: u64,
+    /// It is the frozen candidate: nothing was gathered for this.
+    frozen: bool,
 }
 
 impl<'c> Candidate<'c> {
@@ -58,13 +66,14 @@ impl<'c> Candidate<'c> {
             return Ok(*judged);
         }
         self.forget()?;
+        if let Some(judged) = self.frozen(activation)? {
+            self.state.borrow_mut().judged = Some(judged);
+            return Ok(judged);
+        }
         if self.writes {
             self.connection.execute_batch("SAVEPOINT candidate")?;
         }
-        let gathered = gather::gather_all(self.connection, &self.farm, activation, self.writes);
-        let result = gathered.and_then(|gathered| {
-            Ok(Judged { activation, digest: gathered.digest()?, changes: gathered.changes })
-        });
+        let result = self.gather(activation);
         if let Ok(judged) = &result {
             self.state.borrow_mut().judged = Some(*judged);
         } else if self.writes {
@@ -73,16 +82,45 @@ impl<'c> Candidate<'c> {
         result
     }
 
+    /// The frozen candidate, where its content is that of the activation.
+    fn frozen(&self, activation: ServerTime) -> Result<Option<Judged>, StoreError> {
+        let Some(Frozen { digest, as_of, changes, .. }) = self.farm.frozen else { return Ok(None) };
+        if gate::differs_between(self.connection, &self.farm.name, as_of, activation)? {
+            return Ok(None);
+        }
+        if self.writes && changes > 0 {
+            let gathered = Gathered::load(self.connection, &self.farm)?;
+            self.state.borrow_mut().reasons = gate::judge(self.connection, &self.farm, &gathered, digest)?;
+        }
+        Ok(Some(Judged { activation, as_of, digest, changes, frozen: true }))
+    }
+
+    fn gather(&self, activation: ServerTime) -> Result<Judged, StoreError> {
+        let gathered = gather::gather_all(self.connection, &self.farm, activation, self.writes)?;
+        let (digest, changes) = (gathered.digest()?, gathered.changes);
+        if self.writes && changes > 0 {
+            let reasons = gate::judge(self.connection, &self.farm, &gathered, digest)?;
+            self.state.borrow_mut().reasons = reasons;
+        }
+        Ok(Judged { activation, as_of: activation, digest, changes, frozen: false })
+    }
+
     /// Takes back what the last judgement appended.
     fn forget(&self) -> Result<(), StoreError> {
-        if self.state.borrow_mut().judged.take().is_some() && self.writes {
+        let judged = self.state.borrow_mut().judged.take();
+        if judged.is_some_and(|judged| !judged.frozen) && self.writes {
             self.connection.execute_batch("ROLLBACK TO candidate; RELEASE candidate")?;
         }
         Ok(())
     }
 
     /// Carries out what was decided, in the transaction that writes the table.
-    pub(super) fn carry_out(&self, effect: Effect, table: &SyncTable) -> Result<(), StoreError> {
+    pub(super) fn carry_out(
+        &self,
+        effect: Effect,
+        table: &SyncTable,
+        now: ServerTime,
+    ) -> Result<(), StoreError> {
         let judged = self.state.borrow().judged;
         match (effect, judged) {
             (Effect::None, _) => self.forget(),
@@ -96,15 +134,30 @@ impl<'c> Candidate<'c> {
                 self.stage(&judged, table)
             }
             // Something differs and was not let through: it stays changed, for the next candidate.
-            (Effect::PromoteUnchanged, _) => {
-                self.forget()?;
-                gather::scatter(self.connection, &self.farm)?;
-                let sums = history::sums(self.connection, &self.farm.name, self.farm.staged)?;
-                let digest = digest_of_sums(&sums)?;
-                self.publish(&Judged { activation: self.farm.as_of, digest, changes: 0 }, table)
-            }
+            (Effect::PromoteUnchanged, _) => self.keep_back(judged, table, now),
             (Effect::Promote, _) => Err(StoreError::Inconsistent("a promotion without a verdict on it")),
         }
+    }
+
+    /// The next epoch has the staged content; what was kept back is edited production as before.
+    fn keep_back(
+        &self,
+        judged: Option<Judged>,
+        table: &SyncTable,
+        now: ServerTime,
+    ) -> Result<(), StoreError> {
+        self.forget()?;
+        gate::thaw(self.connection, &self.farm.name)?;
+        gather::scatter(self.connection, &self.farm)?;
+        let reasons = std::mem::take(&mut self.state.borrow_mut().reasons);
+        if let Some(Judged { digest, .. }) = judged.filter(|_| !reasons.is_empty()) {
+            let blocked = Blocked { epoch: self.farm.staged + 1, digest, at: now, reasons };
+            gate::note_blocked(self.connection, &self.farm.name, &blocked)?;
+        }
+        let sums = history::sums(self.connection, &self.farm.name, self.farm.staged)?;
+        let digest = digest_of_sums(&sums)?;
+        let as_of = self.farm.as_of;
+        self.publish(&Judged { activation: as_of, as_of, digest, changes: 0, frozen: false }, table)
     }
 
     /// The candidate becomes the first generation.
@@ -114,10 +167,15 @@ impl<'c> Candidate<'c> {
     }
 
     /// What was judged becomes the staged generation. The database is held since before the verdict, so
-    /// every key in `changed` was seen by it.
+    /// every key in `changed` was seen by it; of a frozen one,
+    /// what is in `changed` came later and waits.
     fn stage(&self, judged: &Judged, table: &SyncTable) -> Result<(), StoreError> {
-        self.connection.execute_batch("RELEASE candidate")?;
+        if !judged.frozen {
+            self.connection.execute_batch("RELEASE candidate")?;
+        }
         self.publish(judged, table)?;
+        guards::use_up(self.connection, &self.farm.name, judged.digest, table.epoch())?;
+        gate::open_again(self.connection, &self.farm.name)?;
         self.connection
             .prepare_cached(
                 "DELETE FROM dataset WHERE farm = ?1
@@ -143,7 +201,7 @@ impl<'c> Candidate<'c> {
                 self.farm.name(),
                 signed(epoch),
                 judged.digest.0,
-                judged.activation.as_nanos(),
+                judged.as_of.as_nanos(),
                 signed(judged.changes),
                 table.activation.as_nanos()
             ])?;
@@ -179,7 +237,8 @@ impl Facts for Candidate<'_> {
     fn verdict(&self, activation: ServerTime) -> Verdict {
         let verdict = self.judge(activation).map(|judged| match judged.changes {
             0 => Verdict::Unchanged,
-            _ => Verdict::Promote(judged.digest),
+            _ if self.state.borrow().reasons.is_empty() => Verdict::Promote(judged.digest),
+            _ => Verdict::Blocked,
         });
         self.answered(verdict, Verdict::Blocked)
     }

@@ -6,7 +6,9 @@
 //! the keys whose scheduled records begin or end to count between the two are compared again.
 
 use super::candidate::{Visible, digest_of_sums};
+use super::counts::{Tally, note_unfit};
 use super::*;
+use crate::store::fit::Fitting;
 use downbeat_core::content::{DatasetSum, record_digest};
 use std::collections::BTreeMap;
 
@@ -18,17 +20,20 @@ const BATCH: u64 = 2_000;
 pub(super) struct Gathered {
     pub(super) as_of: ServerTime,
     pub(super) sums: BTreeMap<Name, DatasetSum>,
+    /// What it holds and how it differs, by dataset.
+    pub(super) tallies: BTreeMap<Name, Tally>,
     /// Records in which it differs from what is staged.
     pub(super) changes: u64,
 }
 
 impl Gathered {
     /// What is gathered so far: of a farm of which nothing is, the staged generation itself.
-    fn load(connection: &Connection, farm: &FarmRow) -> Result<Gathered, StoreError> {
+    pub(super) fn load(connection: &Connection, farm: &FarmRow) -> Result<Gathered, StoreError> {
         let epoch = if farm.gathered.is_some() { farm.staged + 1 } else { farm.staged };
         let sums = history::sums(connection, &farm.name, epoch)?;
+        let tallies = counts::load(connection, &farm.name, epoch)?;
         let (as_of, changes) = farm.gathered.unwrap_or((farm.as_of, 0));
-        Ok(Gathered { as_of, sums, changes })
+        Ok(Gathered { as_of, sums, tallies, changes })
     }
 
     fn save(&self, connection: &Connection, farm: &FarmRow) -> Result<(), StoreError> {
@@ -37,11 +42,15 @@ impl Gathered {
             .prepare_cached("DELETE FROM generation_dataset WHERE farm = ?1 AND epoch = ?2")?
             .execute(params![farm.name(), epoch])?;
         let mut insert = connection.prepare_cached(
-            "INSERT INTO generation_dataset (farm, epoch, dataset, sum, count) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO generation_dataset (farm, epoch, dataset, sum, count, bytes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for (dataset, sum) in self.sums.iter().filter(|(_, sum)| !sum.is_empty()) {
-            insert.execute(params![farm.name(), epoch, dataset.as_str(), sum.sum, signed(sum.count)])?;
+            let bytes = self.tallies.get(dataset).map_or(0, |tally| tally.bytes);
+            let (count, bytes) = (signed(sum.count), signed(bytes));
+            insert.execute(params![farm.name(), epoch, dataset.as_str(), sum.sum, count, bytes])?;
         }
+        counts::save(connection, &farm.name, &self.tallies)?;
         connection
             .prepare_cached("UPDATE farm SET gathered_as_of = ?2, gathered_changes = ?3 WHERE name = ?1")?
             .execute(params![farm.name(), self.as_of.as_nanos(), signed(self.changes)])?;
@@ -60,6 +69,7 @@ struct Gatherer<'c> {
     log: Log<'c>,
     visible: Visible<'c>,
     gathered: Gathered,
+    fitting: Fitting,
     /// Whether the log is written; otherwise only the sums are made, for a look.
     writes: bool,
 }
@@ -69,11 +79,12 @@ impl<'c> Gatherer<'c> {
         connection: &'c Connection,
         farm: &'c FarmRow,
         as_of: ServerTime,
+        fitting: Fitting,
         writes: bool,
     ) -> Result<Gatherer<'c>, StoreError> {
         let (log, visible) = (Log::new(connection, farm)?, Visible::new(connection, farm, as_of)?);
         let gathered = Gathered { as_of, ..Gathered::load(connection, farm)? };
-        Ok(Gatherer { connection, farm, log, visible, gathered, writes })
+        Ok(Gatherer { connection, farm, log, visible, gathered, fitting, writes })
     }
 
     /// Compares one key, which must not have been compared since it was touched.
@@ -94,8 +105,15 @@ impl<'c> Gatherer<'c> {
         }
         self.gathered.changes -= u64::from(gathered.is_some());
         self.gathered.changes += u64::from(new != staged);
+        let tally = self.gathered.tallies.entry(dataset.clone()).or_default();
+        tally.step(key, staged.as_deref(), old.as_deref(), new.as_deref());
         if self.writes {
             self.write(dataset, key, new.as_deref(), new != staged)?;
+            let looked_at = new.as_deref().filter(|_| new != staged);
+            let why = looked_at.and_then(|value| self.fitting.why_not(dataset, key, value));
+            if self.fitting.is_asked(dataset) {
+                note_unfit(self.connection, &self.farm.name, dataset, key, why.as_deref())?;
+            }
         }
         Ok(())
     }
@@ -141,7 +159,8 @@ pub(super) fn gather_all(
     activation: ServerTime,
     writes: bool,
 ) -> Result<Gathered, StoreError> {
-    let mut gatherer = Gatherer::new(connection, farm, activation, writes)?;
+    let fitting = guards::fitting(connection, &farm.name)?;
+    let mut gatherer = Gatherer::new(connection, farm, activation, fitting, writes)?;
     let mut keys = connection.prepare_cached(
         "SELECT dataset, key FROM changed WHERE farm = ?1
          UNION SELECT dataset, CAST(key AS BLOB) FROM scheduled
@@ -165,37 +184,73 @@ pub(super) fn gather_all(
 }
 
 /// Gathers one batch of what was touched, in a transaction of its own. Gives how many keys were compared;
-/// 0 once nothing is left.
+/// 0 once nothing is left, or while a candidate is frozen.
 pub(super) fn gather_batch(store: &mut SqliteStore, farm: &Name) -> Result<u64, StoreError> {
     // A look that holds up nobody: most of the time nothing was touched.
-    let touched: bool = store
-        .connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM changed WHERE farm = ?1)")?
-        .query_row([farm.as_str()], |row| row.get(0))?;
-    if !touched {
+    let snapshot = store.snapshot_of_all()?;
+    let row = FarmRow::load(&snapshot, farm)?;
+    let batch = if row.frozen.is_some() { Vec::new() } else { next_batch(&snapshot, &row)? };
+    if batch.is_empty() {
         return Ok(0);
     }
+    let mut fitting = guards::fitting(&snapshot, farm)?;
+    check_ahead(&snapshot, &row, &batch, &mut fitting)?;
+    snapshot.commit()?;
     let transaction = store.write()?;
     let row = FarmRow::load(&transaction, farm)?;
-    let looked_at = gather_some(&transaction, &row)?;
+    if row.frozen.is_some() {
+        return Ok(0);
+    }
+    let looked_at = gather_some(&transaction, &row, fitting)?;
     transaction.commit()?;
     Ok(looked_at)
 }
 
-fn gather_some(connection: &Connection, farm: &FarmRow) -> Result<u64, StoreError> {
-    let as_of = farm.gathered.map_or(farm.as_of, |(as_of, _)| as_of);
-    let mut gatherer = Gatherer::new(connection, farm, as_of, true)?;
-    let keys: Vec<(String, Vec<u8>)> = connection
-        .prepare_cached("SELECT dataset, key FROM changed WHERE farm = ?1 ORDER BY dataset, key LIMIT ?2")?
-        .query_map(params![farm.name(), signed(BATCH)], |found| Ok((found.get(0)?, found.get(1)?)))?
-        .collect::<Result<_, _>>()?;
+/// The instant that is gathered for until a promotion says which it is.
+fn gathered_for(farm: &FarmRow) -> ServerTime {
+    farm.gathered.map_or(farm.as_of, |(as_of, _)| as_of)
+}
+
+/// The first keys that were touched, ascending.
+fn next_batch(connection: &Connection, farm: &FarmRow) -> Result<Vec<(Name, Vec<u8>)>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT dataset, key FROM changed WHERE farm = ?1 ORDER BY dataset, key LIMIT ?2")?;
+    let mut rows = statement.query(params![farm.name(), signed(BATCH)])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        keys.push((name_of(row.get(0)?)?, row.get(1)?));
+    }
+    Ok(keys)
+}
+
+/// Looks whether values fit their schemas before the database is held for writing.
+fn check_ahead(
+    connection: &Connection,
+    farm: &FarmRow,
+    keys: &[(Name, Vec<u8>)],
+    fitting: &mut Fitting,
+) -> Result<(), StoreError> {
+    let mut visible = Visible::new(connection, farm, gathered_for(farm))?;
+    for (dataset, key) in keys {
+        if fitting.is_asked(dataset)
+            && let Some(value) = visible.value(dataset, key)?
+        {
+            fitting.look_ahead(dataset, key, value);
+        }
+    }
+    Ok(())
+}
+
+fn gather_some(connection: &Connection, farm: &FarmRow, fitting: Fitting) -> Result<u64, StoreError> {
+    let mut gatherer = Gatherer::new(connection, farm, gathered_for(farm), fitting, true)?;
+    let keys = next_batch(connection, farm)?;
     for (dataset, key) in &keys {
-        gatherer.look_at(&name_of(dataset.clone())?, key)?;
+        gatherer.look_at(dataset, key)?;
     }
     if let Some((dataset, key)) = keys.last() {
         connection
             .prepare_cached("DELETE FROM changed WHERE farm = ?1 AND (dataset, key) <= (?2, ?3)")?
-            .execute(params![farm.name(), dataset, key])?;
+            .execute(params![farm.name(), dataset.as_str(), key])?;
         gatherer.gathered.save(connection, farm)?;
     }
     Ok(keys.len() as u64)
@@ -206,7 +261,7 @@ pub(super) fn promoted(connection: &Connection, farm: &FarmRow) -> Result<(), St
     connection
         .prepare_cached("UPDATE farm SET gathered_as_of = NULL, gathered_changes = 0 WHERE name = ?1")?
         .execute([farm.name()])?;
-    Ok(())
+    counts::forget(connection, &farm.name)
 }
 
 /// What is gathered was not let through: its keys count as touched, for the next candidate, and the next
@@ -222,9 +277,20 @@ pub(super) fn scatter(connection: &Connection, farm: &FarmRow) -> Result<(), Sto
     connection.execute("DELETE FROM record_log WHERE farm = ?1 AND epoch = ?2", next)?;
     connection.execute("DELETE FROM generation_dataset WHERE farm = ?1 AND epoch = ?2", next)?;
     connection.execute(
-        "INSERT INTO generation_dataset (farm, epoch, dataset, sum, count)
-         SELECT farm, ?2, dataset, sum, count FROM generation_dataset WHERE farm = ?1 AND epoch = ?2 - 1",
+        "INSERT INTO generation_dataset (farm, epoch, dataset, sum, count, bytes)
+         SELECT farm, ?2, dataset, sum, count, bytes FROM generation_dataset
+         WHERE farm = ?1 AND epoch = ?2 - 1",
         next,
     )?;
     Ok(())
+}
+
+/// Nothing is gathered from here on: every key that was is to be compared again.
+pub(super) fn begin_anew(connection: &Connection, farm: &FarmRow) -> Result<(), StoreError> {
+    scatter(connection, farm)?;
+    connection.execute(
+        "DELETE FROM generation_dataset WHERE farm = ?1 AND epoch = ?2",
+        params![farm.name(), signed(farm.staged + 1)],
+    )?;
+    promoted(connection, farm)
 }

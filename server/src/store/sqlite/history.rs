@@ -99,6 +99,63 @@ const FROM_INDEX_AND_LOG: &str = "
         ON l.farm = ?1 AND l.epoch = k.epoch AND l.dataset = ?2 AND l.key = k.key
     WHERE l.value IS NOT NULL ORDER BY k.key";
 
+/// The same of what is gathered, which is no generation yet: epoch ?3.
+const FROM_ALL_AND_GATHERED: &str = "
+    SELECT k.key, l.value FROM (
+        SELECT key, max(epoch) AS epoch FROM (
+            SELECT key, epoch FROM record_index WHERE farm = ?1 AND dataset = ?2
+            UNION ALL
+            SELECT l.key, l.epoch FROM generation g CROSS JOIN record_log l
+                ON l.farm = g.farm AND l.epoch = g.epoch
+            WHERE g.farm = ?1 AND g.epoch > ?4 AND l.dataset = ?2
+            UNION ALL
+            SELECT key, epoch FROM record_log WHERE farm = ?1 AND epoch = ?3 AND dataset = ?2)
+        GROUP BY key) k CROSS JOIN record_log l
+        ON l.farm = ?1 AND l.epoch = k.epoch AND l.dataset = ?2 AND l.key = k.key
+    WHERE l.value IS NOT NULL ORDER BY k.key";
+
+/// Visits the records of the candidate, as far as it is gathered, ascending by dataset and key.
+pub(super) fn candidate_records(
+    connection: &Connection,
+    farm: &FarmRow,
+    datasets: &[Name],
+    visit: Visit<'_>,
+) -> Result<(), StoreError> {
+    let epoch = farm.staged + 1;
+    let mut statement = connection.prepare_cached(FROM_ALL_AND_GATHERED)?;
+    for dataset in sums(connection, &farm.name, epoch)?.keys() {
+        if !datasets.is_empty() && !datasets.contains(dataset) {
+            continue;
+        }
+        let place = params![farm.name(), dataset.as_str(), signed(epoch), signed(farm.indexed_to)];
+        let mut rows = statement.query(place)?;
+        while let Some(row) = rows.next()? {
+            let blob = |column| row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from);
+            visit(dataset, blob(0)?, blob(1)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Visits what the candidate changes, as far as it is gathered, ascending by dataset and key.
+pub(super) fn candidate_changes(
+    connection: &Connection,
+    farm: &FarmRow,
+    on_change: &mut dyn FnMut(Change) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT dataset, key, value FROM record_log WHERE farm = ?1 AND epoch = ?2 ORDER BY dataset, key",
+    )?;
+    let log = Log::new(connection, farm)?;
+    let mut rows = statement.query(params![farm.name(), signed(farm.staged + 1)])?;
+    while let Some(row) = rows.next()? {
+        let (dataset, key) = (name_of(row.get(0)?)?, row.get::<_, Vec<u8>>(1)?);
+        let before = log.value_at(farm.staged, &dataset, &key)?;
+        on_change(Change { dataset, key, before, after: row.get(2)? })?;
+    }
+    Ok(())
+}
+
 /// Visits records, ascending by dataset and key.
 pub(super) fn records(
     connection: &Connection,

@@ -1,9 +1,11 @@
 //! The embedded store: one SQLite file for any number of farms.
 //!
-//! Here are the connection and the small helpers that all parts use; the parts are
+//! Here are the connection and the small helpers that all parts use; `row` reads a farm's row, `log` single
+//! keys; the parts are
 //! - `schema`: versions and migrations,
 //! - `table`: the synchronization table, the clock, and the transaction of a transition,
 //! - `gather`: what was touched compared with what is staged, most of it ahead of a promotion,
+//! - `counts`: what is gathered, in numbers; `guards` and `gate`: what keeps a candidate back,
 //! - `candidate`: what the next generation would be, and its promotion,
 //! - `production`: edits,
 //! - `history`: reading generations,
@@ -15,15 +17,23 @@
 //! rolled back when the file is opened next.
 
 mod candidate;
+mod counts;
+mod gate;
+mod gatekeeping;
 mod gather;
+mod guards;
 mod history;
+mod log;
 mod production;
 mod rollback;
+mod row;
 mod schema;
 mod table;
 mod upkeep;
 
 use super::*;
+use log::Log;
+use row::FarmRow;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::path::Path;
 use std::time::Duration;
@@ -81,67 +91,6 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// A farm's row, and what is staged, as of one transaction.
-#[derive(Clone, Debug)]
-struct FarmRow {
-    name: Name,
-    retention: Retention,
-    /// Log rows up to this epoch are all in the index.
-    indexed_to: Epoch,
-    /// Log rows superseded at or before this epoch are gone.
-    folded_to: Epoch,
-    /// Rows of the epoch after that are folded up to this place.
-    folding: (String, Vec<u8>),
-    /// The staged epoch k; 0 while the farm is being made.
-    staged: Epoch,
-    /// The instant at which the scheduled records of k were looked at.
-    as_of: ServerTime,
-    /// What is gathered of the next generation: as of when, and how many changes.
-    gathered: Option<(ServerTime, u64)>,
-}
-
-impl FarmRow {
-    fn load(connection: &Connection, farm: &Name) -> Result<FarmRow, StoreError> {
-        let mut statement = connection.prepare_cached(
-            "SELECT f.generations_kept, f.indexed_to, f.folded_to, g.epoch, g.as_of, f.kept_for,
-                f.folding_dataset, f.folding_key, f.gathered_as_of, f.gathered_changes
-             FROM farm f LEFT JOIN generation g ON g.farm = f.name
-             WHERE f.name = ?1 ORDER BY g.epoch DESC LIMIT 1",
-        )?;
-        let row = statement.query_row([farm.as_str()], |row| {
-            Ok(FarmRow {
-                name: farm.clone(),
-                retention: Retention {
-                    generations: unsigned(row.get(0)?),
-                    age: row.get::<_, Option<i64>>(5)?.map(Span::from_nanos),
-                },
-                indexed_to: unsigned(row.get(1)?),
-                folded_to: unsigned(row.get(2)?),
-                folding: (row.get(6)?, row.get(7)?),
-                staged: unsigned(row.get::<_, Option<i64>>(3)?.unwrap_or(0)),
-                as_of: ServerTime::from_nanos(row.get::<_, Option<i64>>(4)?.unwrap_or(i64::MIN)),
-                gathered: row
-                    .get::<_, Option<i64>>(8)?
-                    .map(ServerTime::from_nanos)
-                    .zip(row.get::<_, Option<i64>>(9)?.map(unsigned)),
-            })
-        });
-        row.optional()?.ok_or_else(|| StoreError::NoFarm(farm.clone()))
-    }
-
-    fn name(&self) -> &str {
-        self.name.as_str()
-    }
-
-    /// The instants between which scheduled records may begin or end to count for an activation and did
-    /// not for what is gathered (or staged, where nothing is). A new timeline may begin before the old
-    /// one's instants, so the activation may be the first of the two.
-    fn instants_until(&self, activation: ServerTime) -> (ServerTime, ServerTime) {
-        let from = self.gathered.map_or(self.as_of, |(as_of, _)| as_of);
-        (from.min(activation), from.max(activation))
-    }
-}
-
 /// An epoch or a count as SQL has it. None gets near 2⁶³.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
@@ -166,52 +115,6 @@ fn as_text_or_blob(bytes: &[u8]) -> rusqlite::types::ToSqlOutput<'_> {
     use rusqlite::types::{ToSqlOutput, ValueRef};
     let is_text = !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok();
     ToSqlOutput::Borrowed(if is_text { ValueRef::Text(bytes) } else { ValueRef::Blob(bytes) })
-}
-
-/// The last values of keys in the log.
-struct Log<'c> {
-    connection: &'c Connection,
-    farm: &'c FarmRow,
-    /// Epochs that the index doesn't have yet, descending; usually none.
-    recent: Vec<Epoch>,
-}
-
-impl<'c> Log<'c> {
-    fn new(connection: &'c Connection, farm: &'c FarmRow) -> Result<Log<'c>, StoreError> {
-        let mut statement = connection.prepare_cached(
-            "SELECT epoch FROM generation WHERE farm = ?1 AND epoch > ?2 AND changes > 0 ORDER BY epoch DESC",
-        )?;
-        let recent = statement
-            .query_map(params![farm.name(), signed(farm.indexed_to)], |row| Ok(unsigned(row.get(0)?)))?
-            .collect::<Result<_, _>>()?;
-        Ok(Log { connection, farm, recent })
-    }
-
-    /// The value of a key at an epoch: that of its last row up to it.
-    fn value_at(&self, epoch: Epoch, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = |row: &Row<'_>| row.get::<_, Option<Vec<u8>>>(0);
-        let mut recent = self.connection.prepare_cached(
-            "SELECT value FROM record_log WHERE farm = ?1 AND epoch = ?2 AND dataset = ?3 AND key = ?4",
-        )?;
-        for at in self.recent.iter().filter(|at| **at <= epoch) {
-            let row = recent
-                .query_row(params![self.farm.name(), signed(*at), dataset.as_str(), key], value)
-                .optional()?;
-            if let Some(value) = row {
-                return Ok(value);
-            }
-        }
-        let mut indexed = self.connection.prepare_cached(
-            "SELECT l.value FROM record_index i CROSS JOIN record_log l
-                ON l.farm = i.farm AND l.epoch = i.epoch AND l.dataset = i.dataset AND l.key = i.key
-             WHERE i.farm = ?1 AND i.dataset = ?2 AND i.key = ?3 AND i.epoch <= ?4
-             ORDER BY i.epoch DESC LIMIT 1",
-        )?;
-        let row = indexed
-            .query_row(params![self.farm.name(), dataset.as_str(), key, signed(epoch)], value)
-            .optional()?;
-        Ok(row.flatten())
-    }
 }
 
 /// The trait's methods, each in the file of its part.

@@ -159,7 +159,7 @@ fn transact_now<R>(
     if step.table.farm != table.farm || (step.effect == Effect::None && step.table.staged != table.staged) {
         return Err(StoreError::Inconsistent("a transition without effect changed farm or generation"));
     }
-    candidate.carry_out(step.effect, &step.table)?;
+    candidate.carry_out(step.effect, &step.table, now)?;
     drop(candidate);
     save(&transaction, table.timeline, &step.table)?;
     transaction.commit()?;
@@ -217,6 +217,8 @@ pub(super) fn begin_line<C: Serialize>(
             ));
         }
         save(&transaction, table.timeline, &next)?;
+        // It was frozen for an instant of the line that was left.
+        gate::thaw(&transaction, &farm)?;
         // What is staged goes live at another instant now.
         transaction.execute(
             "UPDATE generation SET activation = ?3 WHERE farm = ?1 AND epoch = ?2",

@@ -1,0 +1,193 @@
+//! A validator on the agents that takes something good for bad. All strict agents refuse the generation that
+//! has it, and at T all of them are fenced: an outage of the whole farm. With a gate, a canary with the same
+//! validator refuses the candidate, and the farm goes on with what it had.
+
+use downbeat_tests::manage::{ask, call};
+use downbeat_tests::processes::{Process, eventually};
+use downbeat_tests::program::downbeat;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const FARM: &str = "eu";
+/// What the validator, by mistake, takes for bad.
+const ODD: &str = "0.00";
+
+/// A server and two strict agents.
+struct Play {
+    folder: TempDir,
+    http: SocketAddr,
+    server: Process,
+    agents: Vec<Process>,
+}
+
+impl Play {
+    fn start() -> Play {
+        let folder = TempDir::new().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let mut command = Command::new(downbeat());
+        command.arg("serve").arg("--data").arg(at("data")).args(["--farm", FARM, "--json"]);
+        command.args(["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--boot-id", "one"]);
+        command.args(["--interval", "3s", "--lead", "1s", "--lease", "300ms", "--round-trip", "200ms"]);
+        command.args(["--retrieve", "300ms", "--stagger", "50ms", "--sample-window", "60ms"]);
+        command.arg("--trace").arg(at("server.trace"));
+        let (server, line) = Process::start(command, &at("errors.txt")).expect("the server starts");
+        let said: Value = serde_json::from_str(&line).expect("the server says JSON");
+        let address = |name: &str| {
+            let text = said[name].as_str().unwrap_or_default().trim_start_matches("http://");
+            text.parse::<SocketAddr>().expect("an address")
+        };
+        let (control, http) = (address("control"), address("http"));
+        let agent = |number: usize| {
+            let mut command = Command::new(downbeat());
+            command.args(["agent", "--json", "--farm", FARM, "--mode", "strict", "--refuse", ODD]);
+            command.args(["--longest-back-off", "400ms", "--silence-limit", "1500ms"]);
+            command.arg("--server").arg(control.to_string()).arg("--trace").arg(at(&trace(number)));
+            Process::printing(command, &at(&number.to_string()), &at("errors.txt")).expect("an agent starts")
+        };
+        let agents = (0..2).map(agent).collect();
+        Play { folder, http, server, agents }
+    }
+
+    fn does(&self, method: &str, path: &str, body: &[u8]) -> Value {
+        let path = format!("/v1/farms/{FARM}{path}");
+        eventually(&path, || ask(self.http, method, &path, body).filter(|(status, _)| *status < 300)).1
+    }
+
+    fn put(&self, key: &str, value: &str) {
+        self.does("PUT", &format!("/records/prices/{key}"), value.as_bytes());
+    }
+
+    fn status(&self) -> Value {
+        self.does("GET", "", b"")
+    }
+
+    /// What an agent's reader saw so far, in its order.
+    fn seen(&self, agent: usize) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join(agent.to_string())).expect("its output");
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// Waits until every agent serves a generation as live that has this value.
+    fn until_served(&self, key: &str, value: &str) {
+        for agent in 0..self.agents.len() {
+            eventually(&format!("{value} on agent {agent}"), || {
+                let last = self.seen(agent).pop()?;
+                let epoch = last["epoch"].as_u64().filter(|_| last["state"] == "current")?;
+                let path = format!("/v1/farms/{FARM}/records/prices/{key}?epoch={epoch}");
+                let (status, found) = call(self.http, "GET", &path, b"")?;
+                (status == 200 && found == value.as_bytes()).then_some(())
+            });
+        }
+    }
+
+    /// How often an agent's reader was answered with an error, from a line on.
+    fn fenced(&self, agent: usize, from: usize) -> usize {
+        self.seen(agent).iter().skip(from).filter(|line| line["state"] == "fenced").count()
+    }
+
+    /// Ends everything; all of it has to be core's, and every property has to hold.
+    fn replay(self) {
+        self.agents.into_iter().for_each(Process::kill);
+        self.server.terminate();
+        let traces: Vec<PathBuf> = ["server.trace".to_owned(), trace(0), trace(1)]
+            .iter()
+            .map(|name| self.folder.path().join(name))
+            .collect();
+        let replayed = downbeat_trace::files(&traces).expect("traces can be read");
+        assert_eq!(replayed.faults, []);
+        assert!(replayed.steps > 10 && replayed.reads > 5, "{replayed:?}");
+    }
+}
+
+fn trace(agent: usize) -> String {
+    format!("agent-{agent}.trace")
+}
+
+/// A canary: takes each candidate whole, probes it with the agents' validator, and says what came of it.
+fn canary(http: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(20));
+            let gate = ask(http, "GET", &format!("/v1/farms/{FARM}/gate"), b"");
+            let Some((200, told)) = gate else { continue };
+            let candidate = &told["gate"]["candidate"];
+            let waiting = told["gate"]["judges"][0]["verdict"] == "waiting" && candidate["changes"] != 0;
+            let Some(digest) = candidate["digest"].as_str().filter(|_| waiting) else { continue };
+            let path = format!("/v1/farms/{FARM}/export?candidate={digest}&format=jsonl");
+            let Some((200, whole)) = call(http, "GET", &path, b"") else { continue };
+            let approve = !String::from_utf8_lossy(&whole).contains(ODD);
+            let said =
+                json!({ "as": "canary", "digest": digest, "approve": approve, "why": "it would not start" });
+            // Where it is another candidate by now, that one is looked at next.
+            let _ = ask(http, "POST", &format!("/v1/farms/{FARM}/gate/verdict"), said.to_string().as_bytes());
+        }
+    })
+}
+
+#[test]
+fn without_a_gate_a_bad_validator_is_an_outage_of_the_farm() {
+    let farm = Play::start();
+    farm.put("apple", "1.20");
+    farm.until_served("apple", "1.20");
+    let before: Vec<_> = (0..2).map(|agent| farm.seen(agent).len()).collect();
+    farm.put("pear", ODD);
+    for (agent, before) in before.iter().enumerate() {
+        eventually("a fenced agent", || (farm.fenced(agent, *before) > 0).then_some(()));
+    }
+    // All of them at once, and for as long as that content is live.
+    std::thread::sleep(Duration::from_secs(4));
+    for agent in 0..2 {
+        assert_eq!(farm.seen(agent).last().expect("a line")["state"], "fenced", "agent {agent}");
+    }
+    farm.replay();
+}
+
+#[test]
+fn with_a_gate_the_farm_goes_on_with_what_it_had() {
+    let farm = Play::start();
+    farm.put("apple", "1.20");
+    farm.until_served("apple", "1.20");
+    farm.does("PUT", "/gate", json!({ "judges": ["canary"], "window": "1500ms" }).to_string().as_bytes());
+    let stop = Arc::new(AtomicBool::new(false));
+    let canary = canary(farm.http, stop.clone());
+    // What is good goes through, on exactly what was approved.
+    farm.put("apple", "1.30");
+    farm.until_served("apple", "1.30");
+    let before: Vec<_> = (0..2).map(|agent| farm.seen(agent).len()).collect();
+    farm.put("pear", ODD);
+    let blocked = eventually("a candidate that is kept back", || {
+        let status = farm.status();
+        (!status["blocked"].is_null()).then_some(status)
+    });
+    let reason = &blocked["blocked"]["reasons"][0];
+    assert_eq!(reason["guard"], "gate");
+    // Two more promises over the same content.
+    let epoch = blocked["epoch"].as_u64().expect("an epoch");
+    let later = eventually("two more epochs", || {
+        let status = farm.status();
+        (status["epoch"].as_u64() >= Some(epoch + 2) && status["live"] == true).then_some(status)
+    });
+    assert_eq!(later["digest"], blocked["digest"], "the content of before");
+    let why = &later["blocked"]["reasons"][0]["found"];
+    assert!(why.as_str().is_some_and(|why| why.contains("canary refuses it: it would not start")), "{why}");
+    farm.until_served("apple", "1.30");
+    for (agent, before) in before.iter().enumerate() {
+        assert_eq!(farm.fenced(agent, *before), 0, "agent {agent} was fenced");
+    }
+    // The cure: production is corrected, and what else was edited goes live.
+    farm.does("DELETE", "/records/prices/pear", b"");
+    farm.put("apple", "1.40");
+    farm.until_served("apple", "1.40");
+    assert_eq!(farm.status()["blocked"], Value::Null);
+    stop.store(true, Ordering::Relaxed);
+    canary.join().expect("the canary");
+    farm.replay();
+}
