@@ -98,6 +98,9 @@ fn print(gate: &Value) {
 pub(crate) fn line(gate: &Value) -> String {
     let candidate = &gate["candidate"];
     match candidate["digest"].as_str() {
+        Some(digest) if candidate["changes"] == 0 => {
+            format!("nothing has changed for epoch {} (digest {digest})", candidate["epoch"])
+        }
         Some(digest) => format!(
             "candidate {digest} for epoch {}, {} changed records",
             candidate["epoch"], candidate["changes"]
@@ -112,7 +115,8 @@ pub(crate) fn judge_line(judge: &Value) -> String {
     match judge["verdict"].as_str() {
         Some("approved") => format!("{name} approved it"),
         Some("refused") => format!("{name} refused it: {}", show::plain(&judge["why"])),
-        _ => format!("waiting for the verdict of {name}"),
+        Some(_) => format!("waiting for the verdict of {name}"),
+        None => format!("{name} has nothing to judge yet"),
     }
 }
 

@@ -208,6 +208,7 @@ impl Override {
             show::short(&candidate["digest"]),
             candidate["changes"]
         );
+        print_reasons("It is kept back by others still:", &told["broken"]);
         Ok(())
     }
 }

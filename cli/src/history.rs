@@ -1,6 +1,7 @@
 //! Commands over generations: what differs, what a record was, going back to one, how many are kept.
 
 use crate::failure::Failure;
+use crate::guard::print_reasons;
 use crate::records::{bytes, edited};
 use crate::remote::{Remote, Sent, percent};
 use crate::show;
@@ -97,6 +98,7 @@ impl Diff {
                 show::nanos(&told["earliest_live"]).map_or("after 'downbeat unhold'".to_owned(), show::local)
             ),
         }
+        print_reasons("It would be kept back:", &told["broken"]);
         Ok(())
     }
 }

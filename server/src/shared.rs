@@ -6,7 +6,7 @@ use crate::events::Event;
 use crate::farm::Farm;
 use crate::line::{Reading, Time};
 use crate::sql::{Overloaded, Sql};
-use crate::store::{Blocked, Gatekeeping, Reason, SqliteStore, Step, Store, StoreError, StoreFacts};
+use crate::store::{Blocked, Frozen, Gatekeeping, Reason, SqliteStore, Step, Store, StoreError, StoreFacts};
 use crate::told::Asked;
 use downbeat_core::guard::Guards;
 use downbeat_core::ids::{Epoch, Name, RequestId};
@@ -160,11 +160,23 @@ impl Shared {
         farm: &Name,
     ) -> Result<Prospect, StoreError> {
         let now = time.reading().time;
-        let blocked = store.blocked(farm)?;
-        store.read(farm, |table, facts| Prospect {
-            epoch: table.epoch() + 1,
-            earliest_live: earliest_live(table, facts, now),
-            blocked,
+        let (blocked, frozen) = (store.blocked(farm)?, store.standing(farm)?.frozen);
+        store.read(farm, |table, facts| {
+            // What is edited now is part of the generation after the one that is frozen.
+            let (epoch, earliest_live) = match frozen {
+                None => (table.epoch() + 1, earliest_live(table, facts, now)),
+                Some(Frozen { epoch, as_of, .. }) => {
+                    let staged = SyncTable {
+                        activation: as_of,
+                        next_earliest: as_of,
+                        landing: None,
+                        lock: None,
+                        ..table.clone()
+                    };
+                    (epoch + 1, earliest_live(&staged, facts, now))
+                }
+            };
+            Prospect { epoch, earliest_live, blocked }
         })
     }
 

@@ -17,7 +17,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use downbeat_core::operator::{earliest_live, safe_until};
+use downbeat_core::operator::safe_until;
 use downbeat_core::settings::{Limits, Settings};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::ServerTime;
@@ -134,8 +134,8 @@ pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, F
     let (time, name) = (shared.time.clone(), farm.name.clone());
     let look = move |store: &mut crate::store::SqliteStore| {
         let now = time.reading().time;
-        let (table, live) =
-            store.read(&name, |table, facts| (table.clone(), earliest_live(table, facts, now)))?;
+        let table = store.table(&name)?;
+        let live = Shared::prospect(store, &time, &name)?.earliest_live;
         let staged = store.generations(&name)?.pop();
         let kept_back = (store.blocked(&name)?, store.broken(&name)?, store.overrides(&name)?);
         Ok::<_, StoreError>((now, table, live, staged, store.standing(&name)?, kept_back))

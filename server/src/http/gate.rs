@@ -57,7 +57,8 @@ pub(super) fn standing_json(standing: &Standing) -> Value {
             let said = standing.said.iter().find(|said| {
                 said.judge == name && standing.frozen.is_some_and(|frozen| frozen.digest == said.digest)
             });
-            said.map_or_else(|| json!({ "judge": name, "verdict": "waiting" }), said_json)
+            let asked = standing.frozen.is_some_and(|frozen| frozen.changes > 0).then_some("waiting");
+            said.map_or_else(|| json!({ "judge": name, "verdict": asked }), said_json)
         })
         .collect();
     json!({

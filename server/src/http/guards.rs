@@ -225,14 +225,14 @@ pub(super) async fn override_once(
         ));
     }
     let (name, time, by) = (farm.name.clone(), shared.time.clone(), given.by.clone());
-    let call = move |store: &mut SqliteStore| -> Result<(Frozen, Vec<Override>), Refused> {
+    let call = move |store: &mut SqliteStore| -> Result<(Frozen, Vec<Override>, Vec<Reason>), Refused> {
         let clock = || time.reading().time;
         let frozen = store.override_guard(&name, &guard, expected, &by, clock, |table, now, facts| {
             expected_activation(table, now, facts)
         })?;
-        Ok((frozen, store.overrides(&name)?))
+        Ok((frozen, store.overrides(&name)?, store.broken(&name)?))
     };
-    let (frozen, overrides) = shared.writer.run(call).await??;
+    let (frozen, overrides, broken) = shared.writer.run(call).await??;
     tracing::warn!(farm = %farm.name, guard = given.name, by = given.by, digest = %frozen.digest, "a guard is overridden");
     farm.gate.notify_one();
     if let Some(once) = overrides.into_iter().next() {
@@ -242,6 +242,7 @@ pub(super) async fn override_once(
         "name": given.name,
         "by": given.by,
         "candidate": super::gate::frozen_json(&frozen),
+        "broken": reasons_json(&broken),
     })))
 }
 
