@@ -127,7 +127,7 @@ impl Refusals {
         Failure::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             format!("{} of the {of} are refused, nothing was changed{first}", self.count),
-            "correct them and send it again; an import can take the others alone with partial=true",
+            "correct them and send it again; an import can take the others alone (--partial, partial=true)",
         )
         .with("errors", self.json())
     }

@@ -5,7 +5,8 @@ use crate::Harness;
 use crate::model::{Model, differences};
 use crate::sqlite::Sqlite;
 use crate::support::*;
-use downbeat_core::ids::{Digest, Name};
+use downbeat_core::ids::{Digest, Name, TimelineId};
+use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
 use downbeat_server::store::{
     Counts, Edit, Frozen, Gate, Gatekeeping, Guard, GuardKind, GuardName, Limit, Retention, Said, Scheduled,
@@ -505,4 +506,24 @@ fn an_approval_outlives_the_process_and_is_of_one_digest() {
     assert!(store.blocked(&farm).unwrap().unwrap().reasons[0].found.contains("looks odd"));
     freeze(&mut store, &farm, false);
     assert_eq!(store.standing(&farm).unwrap().said, [], "a refusal is asked about again");
+}
+
+#[test]
+fn a_new_timeline_freezes_anew_and_keeps_what_was_approved() {
+    let sqlite = Sqlite::new();
+    let (mut store, farm) = (sqlite.open(), name("f"));
+    store.begin_line(None, LINE, &"clock", |table| table.clone()).unwrap();
+    create(&mut store, &farm, &[put("d", "k", "1")], secs(100)).unwrap();
+    let gate = Gate { judges: vec![name("canary")], ..Gate::default() };
+    store.set_gate(&farm, &gate).unwrap();
+    store.apply(&farm, &[put("d", "k", "2")]).unwrap();
+    let frozen = freeze(&mut store, &farm, false);
+    say(&mut store, &farm, "canary", frozen.digest, true).unwrap();
+    let line = TimelineId { counter: 2, random: 7 };
+    let over = |table: &SyncTable| SyncTable { timeline: line, activation: secs(50), ..table.clone() };
+    store.begin_line(Some(LINE), line, &"clock", over).unwrap();
+    assert_eq!(store.standing(&farm).unwrap().frozen, None, "it was frozen for an instant of the old line");
+    assert_eq!(freeze(&mut store, &farm, false).digest, frozen.digest);
+    promote(&mut store, &farm);
+    assert_eq!(store.table(&farm).unwrap().staged.digest, frozen.digest);
 }
