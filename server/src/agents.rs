@@ -1,11 +1,12 @@
 //! What is known of a farm's agents: who is connected, and what each reported last. Kept in memory
 //! and shown to people; it never decides what is live (PROTOCOL §4 `Report`).
 
+use crate::objects::Selection;
 use downbeat_core::ids::{AgentId, Incarnation};
 use downbeat_core::message::{Hello, Report};
 use downbeat_core::session::Access;
 use downbeat_core::time::ServerTime;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Agents that are remembered for a farm at most. Beyond that, one that is gone makes room.
@@ -25,6 +26,8 @@ pub(crate) struct AgentRow {
     /// Its last message, by the server's clock.
     pub(crate) seen: ServerTime,
     pub(crate) report: Option<Report>,
+    /// The datasets that it subscribed to.
+    pub(crate) selection: Selection,
 }
 
 /// All agents of a farm that said hello since the server started.
@@ -47,7 +50,9 @@ impl Agents {
             connections: 0,
             seen,
             report: None,
+            selection: Selection::default(),
         });
+        row.selection = Selection::new(&hello.datasets);
         row.display = printable(&hello.display);
         row.incarnation = hello.incarnation;
         row.may_lock = access == Access::Lock;
@@ -85,6 +90,12 @@ impl Agents {
         row.report = Some(report.clone());
         row.seen = seen;
         Some((row.clone(), switched))
+    }
+
+    /// The sets of datasets that agents which are connected subscribed to.
+    pub(crate) fn selections(&self) -> BTreeSet<Selection> {
+        let agents = self.lock();
+        agents.values().filter(|row| row.connections > 0).map(|row| row.selection.clone()).collect()
     }
 
     /// All of them, by id.

@@ -25,11 +25,11 @@ pub(crate) struct Farm {
 }
 
 impl Farm {
-    pub(crate) fn new(table: SyncTable) -> Farm {
+    pub(crate) fn new(table: SyncTable, objects: Objects) -> Farm {
         Farm {
             name: table.farm.clone(),
             agents: Agents::default(),
-            objects: Objects::default(),
+            objects,
             gate: Notify::new(),
             table: watch::Sender::new(Arc::new(table)),
             events: broadcast::Sender::new(EVENTS_BEHIND),
@@ -65,7 +65,6 @@ impl Farm {
         }
         let table = Arc::new(table);
         self.table.send_replace(table.clone());
-        self.objects.keep_only(table.active.into_iter().chain([table.staged]));
         crate::events::of_change(&before, &table).into_iter().for_each(|event| self.tell(event));
     }
 }

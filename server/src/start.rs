@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::farm::Farm;
 use crate::line::{LineError, Place, TakenUp, Time};
+use crate::objects::Objects;
 use crate::shared::Shared;
 use crate::sql::{Sql, SqlThread};
 use crate::store::{Gate, Gatekeeping, SqliteStore, Store, StoreError};
@@ -218,7 +219,7 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         LineError::Store(cause) => failed(cause),
         LineError::Random(cause) => StartError::Host(cause),
     })?;
-    let farms = farms(&mut store).map_err(failed)?;
+    let farms = farms(&mut store, &config.database).map_err(failed)?;
     for name in farms.keys() {
         demand(&mut store, name, config.gate.is_some()).map_err(failed)?;
     }
@@ -248,11 +249,15 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
     Ok(Open { shared: Arc::new(shared), control, http, taken_up, sql: vec![writing, reading], lock })
 }
 
-fn farms(store: &mut SqliteStore) -> Result<BTreeMap<downbeat_core::ids::Name, Arc<Farm>>, StoreError> {
+fn farms(
+    store: &mut SqliteStore,
+    database: &Path,
+) -> Result<BTreeMap<downbeat_core::ids::Name, Arc<Farm>>, StoreError> {
     let mut farms = BTreeMap::new();
     for name in store.farms()? {
         let table = store.table(&name)?;
-        farms.insert(name, Arc::new(Farm::new(table)));
+        let objects = Objects::find_in(database, &name);
+        farms.insert(name, Arc::new(Farm::new(table, objects)));
     }
     Ok(farms)
 }

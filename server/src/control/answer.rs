@@ -2,23 +2,25 @@
 
 use crate::events::Event;
 use crate::farm::Farm;
-use crate::objects::{self, Object};
+use crate::objects::{self, Ask, Selection};
 use crate::shared::{Refused, Shared};
-use downbeat_core::ids::{Name, RequestId};
-use downbeat_core::message::{ErrorCode, FETCH_MAX, ReplyBody, RequestBody, Route};
+use axum::body::Bytes;
+use downbeat_core::ids::{Digest, Name, RequestId};
+use downbeat_core::message::{ErrorCode, FETCH_MAX, ReplyBody, RequestBody};
 use serde::{Serialize, Serializer};
-use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an answer waits for objects to be built. They are built to their end anyway; whoever was
+/// told `Busy` asks again.
+const BUILDING: Duration = Duration::from_secs(3);
 
 /// Bytes of an object, in a reply. In a frame they stand like any bytes.
-pub(super) struct Part {
-    object: Arc<Object>,
-    range: Range<usize>,
-}
+pub(super) struct Part(Bytes);
 
 impl Serialize for Part {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.object.bytes.get(self.range.clone()).unwrap_or_default())
+        serializer.serialize_bytes(&self.0)
     }
 }
 
@@ -27,7 +29,7 @@ impl Serialize for Part {
 /// # Errors
 /// What is answered in its place; nothing was changed.
 pub(super) async fn to(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     farm: &Arc<Farm>,
     id: RequestId,
     datasets: &[Name],
@@ -35,8 +37,11 @@ pub(super) async fn to(
 ) -> Result<ReplyBody<Part>, ErrorCode> {
     farm.agents.seen(id.agent, shared.time.reading().time);
     let answer = match request {
-        RequestBody::Route { target, .. } => objects::to(shared, farm, target, datasets).await.map(route),
-        RequestBody::Fetch { object, offset, len } => Ok(fetch(farm.objects.find(object), offset, len)),
+        RequestBody::Route { target, have, snapshots_only } => {
+            let selection = Selection::new(datasets);
+            route(shared, farm, Ask { target, have, selection, plain: snapshots_only }).await
+        }
+        RequestBody::Fetch { object, offset, len } => fetch(shared, farm, object, offset, len).await,
         RequestBody::Report(report) => {
             let noted = farm.agents.reported(id.agent, &report, shared.time.reading().time);
             if let Some((row, switched)) = noted {
@@ -56,18 +61,28 @@ pub(super) async fn to(
     })
 }
 
-fn route(object: Option<Arc<Object>>) -> ReplyBody<Part> {
-    let Some(object) = object else { return ReplyBody::Gone };
-    let mut route = Route::default();
-    let pushed = route.objects.push(object.reference);
-    debug_assert!(pushed.is_ok(), "an empty route has room");
-    ReplyBody::Route(route)
+async fn route(shared: &Arc<Shared>, farm: &Arc<Farm>, ask: Ask) -> Result<ReplyBody<Part>, Refused> {
+    let found = tokio::time::timeout(BUILDING, objects::to(shared, farm, ask)).await;
+    let found = found.map_err(|_| Refused::Overloaded)??;
+    Ok(found.map_or(ReplyBody::Gone, ReplyBody::Route))
 }
 
-fn fetch(object: Option<Arc<Object>>, offset: u64, len: u16) -> ReplyBody<Part> {
-    let Some(object) = object else { return ReplyBody::Gone };
-    let total = object.bytes.len();
-    let from = usize::try_from(offset).map_or(total, |offset| offset.min(total));
-    let to = from.saturating_add(usize::from(len).min(FETCH_MAX)).min(total);
-    ReplyBody::Bytes { offset, total: total as u64, bytes: Part { object, range: from..to } }
+/// Bytes up to the end of a chunk at most: fewer than were asked for, then.
+async fn fetch(
+    shared: &Arc<Shared>,
+    farm: &Arc<Farm>,
+    name: Digest,
+    offset: u64,
+    len: u16,
+) -> Result<ReplyBody<Part>, Refused> {
+    let Some(object) = objects::find(shared, farm, name).await? else { return Ok(ReplyBody::Gone) };
+    let most = usize::from(len).min(FETCH_MAX) as u64;
+    match object.read(offset, most).await {
+        Ok(bytes) => Ok(ReplyBody::Bytes { offset, total: object.reference.len, bytes: Part(bytes) }),
+        Err(error) => {
+            tracing::warn!(farm = %farm.name, object = %name, %error, "an object can't be served; it is built again");
+            farm.objects.forget(name);
+            Ok(ReplyBody::Gone)
+        }
+    }
 }

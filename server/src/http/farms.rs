@@ -9,6 +9,7 @@ use super::{Caller, json as json_body};
 use crate::access::Role;
 use crate::attend::attend;
 use crate::farm::Farm;
+use crate::objects::Objects;
 use crate::shared::{Refused, Shared};
 use crate::start::demand;
 use crate::store::{Gatekeeping, Retention, Store, StoreError};
@@ -117,7 +118,8 @@ pub(super) async fn create(
             Ok(table)
         })
         .await??;
-    let farm = Arc::new(Farm::new(table));
+    let objects = Objects::find_in(&shared.database, &name);
+    let farm = Arc::new(Farm::new(table, objects));
     shared.farms.write().unwrap_or_else(PoisonError::into_inner).insert(name, farm.clone());
     tokio::spawn(attend(shared.clone(), farm.clone()));
     Ok((StatusCode::CREATED, Json(status(&shared, &farm).await?)))
@@ -156,6 +158,8 @@ pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, F
         let waiting = overrides.iter().filter(|once| once.used.is_none()).map(override_json);
         object.insert("overrides".into(), waiting.collect());
         let connected = agents.iter().filter(|row| row.connections > 0).count();
+        let (files, bytes) = farm.objects.total();
+        object.insert("objects".into(), json!({ "files": files, "bytes": bytes }));
         object.insert("agents".into(), json!({ "known": agents.len(), "connected": connected }));
     }
     Ok(body)

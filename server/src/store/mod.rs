@@ -29,7 +29,7 @@ pub use record::{
 };
 pub use sqlite::SqliteStore;
 
-use downbeat_core::ids::{Digest, Epoch, Name, TimelineId};
+use downbeat_core::ids::{Digest, Epoch, Generation, Name, TimelineId};
 use downbeat_core::message::ObjectRef;
 use downbeat_core::object::ManifestEntry;
 use downbeat_core::server::{Effect, Facts, Verdict};
@@ -69,6 +69,9 @@ pub struct Step<R> {
 
 /// Is told of a record: dataset, key, value.
 pub type Visit<'v> = &'v mut dyn FnMut(&Name, &[u8], &[u8]) -> Result<(), StoreError>;
+
+/// Takes the bytes of an object. An error ends the writing.
+pub type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
 
 /// A farm's data: production, generations, table and clock. In every method an error means that
 /// nothing was changed, and a return means that it is on the disk.
@@ -245,8 +248,36 @@ pub trait Store: Send + Sized {
         farm: &Name,
         epoch: Epoch,
         datasets: &[Name],
-        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+        sink: Sink<'_>,
     ) -> Result<ObjectRef, StoreError>;
+
+    /// Writes what leads from one generation to another as a delta object, and gives its name and length;
+    /// of some datasets, or of all where none is named. Costs in proportion to what was promoted between
+    /// the two. They may come in any order; `from` is kept or pinned, `to` is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::NotKept`] where one of them is not, or there is another generation of that number.
+    fn delta(
+        &mut self,
+        farm: &Name,
+        between: (Generation, Generation),
+        datasets: &[Name],
+        sink: Sink<'_>,
+    ) -> Result<ObjectRef, StoreError>;
+
+    /// How many records were promoted after an epoch, up to another: no delta between the two has more.
+    /// Of epochs that are neither kept nor pinned there may be fewer than there were.
+    fn log_rows(&mut self, farm: &Name, after: Epoch, to: Epoch) -> Result<u64, StoreError>;
+
+    /// The generations that are pinned, ascending by epoch.
+    fn pinned(&mut self, farm: &Name) -> Result<Vec<Generation>, StoreError>;
+
+    /// From now on exactly these generations are pinned: a delta can start from them, although they may
+    /// no longer be kept. What was promoted since the oldest of them stays in the log.
+    ///
+    /// # Errors
+    /// [`StoreError::NotKept`] for one that is neither kept nor pinned.
+    fn pin(&mut self, farm: &Name, generations: &[Generation]) -> Result<(), StoreError>;
 
     /// What differs between two generations, ascending by dataset and key, at most `limit`.
     fn diff(&mut self, farm: &Name, from: Epoch, to: Epoch, limit: usize) -> Result<Vec<Change>, StoreError>;

@@ -7,5 +7,6 @@ mod cycle;
 mod gate;
 mod history;
 mod manage;
+mod objects;
 mod restart;
 mod support;

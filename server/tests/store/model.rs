@@ -4,7 +4,7 @@
 
 use crate::Harness;
 use crate::support::*;
-use downbeat_core::ids::Name;
+use downbeat_core::ids::{Generation, Name};
 use downbeat_core::server::Facts;
 use downbeat_core::time::{ServerTime, Span};
 use downbeat_server::store::{Change, Differences, Edit, Rest, Retention, Scheduled, Store, Version};
@@ -50,6 +50,8 @@ pub(crate) enum Op {
     },
     Reopen,
     MarkAllChanged,
+    /// Some of the generations that a delta can start from, and no others, are pinned.
+    Pin(Vec<prop::sample::Index>),
 }
 
 /// Of a scheduled record: `expires_at` and value.
@@ -102,7 +104,7 @@ impl Model {
             Op::Maintain { .. } => self.forget(at),
             Op::Retain(retention) => self.retention = *retention,
             Op::Rollback { taken_back: true, .. } => {}
-            Op::Gather { .. } | Op::Reopen | Op::MarkAllChanged => {}
+            Op::Gather { .. } | Op::Reopen | Op::MarkAllChanged | Op::Pin(_) => {}
             Op::Rollback { to, .. } => self.roll_back(self.pick(to), at),
         }
     }
@@ -244,6 +246,7 @@ fn ops() -> impl Strategy<Value = Op> {
             .prop_map(|(to, taken_back)| Op::Rollback { to, taken_back }),
         1 => Just(Op::Reopen),
         1 => Just(Op::MarkAllChanged),
+        2 => prop::collection::vec(any::<prop::sample::Index>(), 0..3).prop_map(Op::Pin),
     ]
 }
 
@@ -262,6 +265,11 @@ fn compare(store: &mut impl Store, farm: &Name, model: &Model) -> Result<(), Tes
         prop_assert_eq!(generation.generation.digest, digest_of(expected), "epoch {}", epoch);
         let name = store.snapshot(farm, epoch, &[], &mut |_| Ok(())).unwrap();
         prop_assert!(name.len > 0);
+    }
+    for from in starts(store, farm) {
+        for to in kept.iter().map(|kept| kept.generation) {
+            compare_delta(store, farm, model, (from, to))?;
+        }
     }
     let (first, last) = (kept[0].generation.epoch, table.epoch());
     let (from, to) = (model.at(first as usize), model.at(last as usize));
@@ -286,6 +294,39 @@ fn compare(store: &mut impl Store, farm: &Name, model: &Model) -> Result<(), Tes
         let pending = store.pending(farm, instant, 99).unwrap();
         prop_assert_eq!(pending, differences(to, &model.visible(instant)), "pending as of {:?}", instant);
     }
+    Ok(())
+}
+
+/// The generations from which a delta can start.
+fn starts(store: &mut impl Store, farm: &Name) -> Vec<Generation> {
+    let kept = store.generations(farm).unwrap();
+    let all: BTreeSet<_> =
+        kept.iter().map(|kept| kept.generation).chain(store.pinned(farm).unwrap()).collect();
+    all.into_iter().collect()
+}
+
+/// A delta has what differs, and nothing else; of some datasets, too.
+fn compare_delta(
+    store: &mut impl Store,
+    farm: &Name,
+    model: &Model,
+    (from, to): (Generation, Generation),
+) -> Result<(), TestCaseError> {
+    let changes = differences(model.at(from.epoch as usize), model.at(to.epoch as usize));
+    for datasets in [vec![], vec![name("e")]] {
+        let read = delta(store, farm, (from, to), &datasets);
+        let wanted = |change: &&Change| datasets.is_empty() || datasets.contains(&change.dataset);
+        let expected: Vec<_> = changes
+            .iter()
+            .filter(wanted)
+            .map(|change| (change.dataset.clone(), change.key.clone(), change.after.clone()))
+            .collect();
+        prop_assert_eq!(read, expected, "from {} to {}", from.epoch, to.epoch);
+    }
+    let (low, high) = (from.epoch.min(to.epoch), from.epoch.max(to.epoch));
+    prop_assert!(changes.len() as u64 <= store.log_rows(farm, low, high).unwrap());
+    let other = Generation { epoch: from.epoch, digest: downbeat_core::ids::Digest([1; 32]) };
+    prop_assert!(store.delta(farm, (other, to), &[], &mut |_| Ok(())).is_err(), "another of its number");
     Ok(())
 }
 
@@ -351,6 +392,11 @@ pub(crate) fn check<H: Harness>(initial: &[Edit], kept: u64, history: &[Op]) -> 
             Op::Reopen => store = harness.open(),
             Op::MarkAllChanged => {
                 store.mark_all_changed(&farm).unwrap();
+            }
+            Op::Pin(which) => {
+                let usable = starts(&mut store, &farm);
+                let pins: BTreeSet<_> = which.iter().map(|index| *index.get(&usable)).collect();
+                store.pin(&farm, &pins.into_iter().collect::<Vec<_>>()).unwrap();
             }
         }
         model.replay(op, at);

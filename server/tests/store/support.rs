@@ -3,8 +3,9 @@
 
 use downbeat_core::content::{DatasetSum, generation_digest, record_digest};
 use downbeat_core::guard::Guards;
-use downbeat_core::ids::{AgentId, Digest, Incarnation, Name, RequestId, TimelineId};
+use downbeat_core::ids::{AgentId, Digest, Generation, Incarnation, Name, RequestId, TimelineId};
 use downbeat_core::message::{ReplyBody, RequestBody};
+use downbeat_core::object::{Expected, Reader};
 use downbeat_core::server::transition;
 use downbeat_core::settings::{Limits, Settings};
 use downbeat_core::table::{SyncTable, TableView, next_activation};
@@ -129,6 +130,30 @@ pub(crate) fn content_at(store: &mut impl Store, farm: &Name, epoch: u64) -> Con
         })
         .unwrap();
     content
+}
+
+/// What a delta changes: dataset, key, new value.
+pub(crate) fn delta(
+    store: &mut impl Store,
+    farm: &Name,
+    (from, to): (Generation, Generation),
+    datasets: &[Name],
+) -> Vec<(Name, Vec<u8>, Option<Vec<u8>>)> {
+    let mut bytes = Vec::new();
+    let mut sink = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    let object = store.delta(farm, (from, to), datasets, &mut sink).unwrap();
+    let datasets = datasets.iter().cloned().collect();
+    let expected = Expected { name: object.name, base: Some(from), target: to, datasets };
+    let mut reader: Reader<_> = Reader::new(expected, vec![0; 70_000]);
+    let (mut input, mut read) = (&bytes[..], Vec::new());
+    while let Some(record) = reader.next(&mut input).unwrap() {
+        read.push((record.dataset.clone(), record.key.to_vec(), record.value.map(<[u8]>::to_vec)));
+    }
+    assert_eq!(reader.finish().unwrap().len, object.len);
+    read
 }
 
 /// What undoes a rollback, kept in a list.

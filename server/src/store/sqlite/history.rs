@@ -1,9 +1,8 @@
-//! Reading generations: manifest, records in order, objects, differences (FORMATS "history").
+//! Reading generations: manifest, records in order, differences (FORMATS "history").
 
 use super::*;
 use downbeat_core::content::DatasetSum;
 use downbeat_core::ids::Generation;
-use downbeat_core::object::Writer;
 use std::collections::BTreeMap;
 
 pub(super) fn generations(connection: &Connection, farm: &Name) -> Result<Vec<Kept>, StoreError> {
@@ -182,38 +181,6 @@ pub(super) fn records(
         }
     }
     Ok(())
-}
-
-pub(super) fn snapshot(
-    connection: &Connection,
-    farm: &Name,
-    epoch: Epoch,
-    datasets: &[Name],
-    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> Result<ObjectRef, StoreError> {
-    let (farm, target) = kept(connection, farm, epoch)?;
-    let manifest = manifest(connection, &farm.name, epoch)?;
-    let failed = std::cell::RefCell::new(None);
-    let broken = || failed.borrow_mut().take().map_or(Ok(()), |error| Err(StoreError::Sink(error)));
-    let mut writer = Writer::new(None, target, &manifest, |bytes: &[u8]| {
-        if failed.borrow().is_none()
-            && let Err(error) = sink(bytes)
-        {
-            *failed.borrow_mut() = Some(error);
-        }
-    })?;
-    let mut current: Option<Name> = None;
-    records(connection, &farm, epoch, datasets, &mut |dataset, key, value| {
-        broken()?;
-        if current.as_ref() != Some(dataset) {
-            writer.dataset(dataset)?;
-            current = Some(dataset.clone());
-        }
-        Ok(writer.put(key, value)?)
-    })?;
-    let object = writer.finish()?;
-    broken()?;
-    Ok(object)
 }
 
 /// Is told of a key that differs: dataset, key, values; whether to go on.

@@ -9,6 +9,8 @@
 //! - `candidate`: what the next generation would be, and its promotion,
 //! - `production`: edits,
 //! - `history`: reading generations,
+//! - `log`: the value of a key at an epoch,
+//! - `objects`: what leads to a generation, and what is kept so that it still can,
 //! - `rollback`: production made equal to a generation,
 //! - `upkeep`: the index of the log, which generations are kept, and folding.
 //!
@@ -24,6 +26,7 @@ mod gather;
 mod guards;
 mod history;
 mod log;
+mod objects;
 mod production;
 mod rollback;
 mod row;
@@ -289,10 +292,29 @@ impl Store for SqliteStore {
         farm: &Name,
         epoch: Epoch,
         datasets: &[Name],
-        sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+        sink: Sink<'_>,
     ) -> Result<ObjectRef, StoreError> {
         let snapshot = self.snapshot_of_all()?;
-        history::snapshot(&snapshot, farm, epoch, datasets, sink)
+        objects::snapshot(&snapshot, farm, epoch, datasets, sink)
+    }
+    fn delta(
+        &mut self,
+        farm: &Name,
+        (from, to): (Generation, Generation),
+        datasets: &[Name],
+        sink: Sink<'_>,
+    ) -> Result<ObjectRef, StoreError> {
+        let snapshot = self.snapshot_of_all()?;
+        objects::delta(&snapshot, farm, (from, to), datasets, sink)
+    }
+    fn log_rows(&mut self, farm: &Name, after: Epoch, to: Epoch) -> Result<u64, StoreError> {
+        objects::log_rows(&self.connection, farm, after, to)
+    }
+    fn pinned(&mut self, farm: &Name) -> Result<Vec<Generation>, StoreError> {
+        objects::pinned(&self.connection, farm)
+    }
+    fn pin(&mut self, farm: &Name, generations: &[Generation]) -> Result<(), StoreError> {
+        objects::pin(self, farm, generations)
     }
     fn diff(&mut self, farm: &Name, from: Epoch, to: Epoch, limit: usize) -> Result<Vec<Change>, StoreError> {
         let snapshot = self.snapshot_of_all()?;

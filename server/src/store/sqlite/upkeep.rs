@@ -123,15 +123,16 @@ fn retire(store: &mut SqliteStore, farm: &Name, now: ServerTime) -> Result<Epoch
     Ok(kept_from)
 }
 
-/// Deletes log rows that no kept generation shows: those with a later row up to the oldest kept
-/// epoch, and deletions up to it. Only rows that were promoted since the last time are looked at, at
+/// Deletes log rows that no kept or pinned generation shows: those with a later row up to the oldest
+/// such epoch, and deletions up to it. Only rows that were promoted since the last time are looked at, at
 /// most `most`; gives how many were deleted, and how many looked at.
 fn fold_batch(store: &mut SqliteStore, farm: &Name, most: u64) -> Result<(u64, u64), StoreError> {
-    let oldest = history::oldest(&store.connection, farm)?;
-    if FarmRow::load(&store.connection, farm)?.folded_to >= oldest {
+    if FarmRow::load(&store.connection, farm)?.folded_to >= objects::oldest_needed(&store.connection, farm)? {
         return Ok((0, 0));
     }
     let transaction = store.write()?;
+    // Somebody may have pinned a generation meanwhile.
+    let oldest = objects::oldest_needed(&transaction, farm)?;
     let FarmRow { mut folded_to, mut folding, .. } = FarmRow::load(&transaction, farm)?;
     let (mut folded, mut looked_at) = (0, 0);
     while folded_to < oldest && looked_at < most {
