@@ -92,6 +92,25 @@ impl Tokens {
         }
     }
 
+    /// The same for what takes a role: what agents may do, too, takes any of them.
+    pub(crate) fn bearer(
+        &self,
+        token: Option<&str>,
+        farm: Option<&Name>,
+        peer: IpAddr,
+        role: Role,
+    ) -> Option<Role> {
+        match token {
+            Some(token) if role < Role::Viewer => self.role(token, farm),
+            _ => self.manager(token, farm, peer),
+        }
+    }
+
+    /// Whether nobody may do anything without a token.
+    pub(crate) fn are_needed(&self) -> bool {
+        !self.tokens.is_empty() || !self.open_on_loopback
+    }
+
     /// The highest role that the token has for the farm (for all farms, where none is named).
     fn role(&self, token: &str, farm: Option<&Name>) -> Option<Role> {
         let digest = blake3::Hash::from_bytes(digest(token));
@@ -140,6 +159,10 @@ mod tests {
         assert_eq!(tokens.manager(Some("a"), Some(&eu), there), None);
         assert_eq!(tokens.manager(None, None, here), Some(Role::Admin));
         assert_eq!(tokens.manager(None, None, there), None);
+        assert_eq!(tokens.bearer(Some("a"), Some(&eu), there, Role::Reader), Some(Role::Agent));
+        assert_eq!(tokens.bearer(Some("a"), Some(&us), there, Role::Reader), None);
+        assert_eq!(tokens.bearer(Some("a"), Some(&eu), there, Role::Viewer), None);
+        assert_eq!(tokens.bearer(None, Some(&eu), there, Role::Reader), None);
         let closed = Tokens::new(Vec::new(), false);
         assert_eq!(closed.manager(None, None, here), None);
     }

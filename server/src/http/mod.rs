@@ -12,6 +12,7 @@ mod import;
 mod import_rows;
 mod instant;
 mod lines;
+mod objects;
 mod operate;
 mod records;
 mod scheduled;
@@ -83,6 +84,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/gate/again", post(gate::again))
         .route("/gate/changes", get(gate::changes))
         .route("/compare", post(operate::compare))
+        .route("/objects/{name}", get(objects::object))
+        .route("/objects/{name}/chunks", get(objects::chunks))
         .route("/agents", get(watch::agents))
         .route("/events", get(watch::events));
     Router::new()
@@ -151,14 +154,17 @@ impl Caller {
                 "address the server as 127.0.0.1 or localhost and send no Origin, or send a token",
             ));
         }
-        match shared.tokens.manager(self.token.as_deref(), farm, self.peer) {
+        match shared.tokens.bearer(self.token.as_deref(), farm, self.peer, role) {
             None => Err(Failure::new(
                 StatusCode::UNAUTHORIZED,
                 match self.token {
                     Some(_) => "the token is not known, or not good for this farm",
                     None => "a token is needed here",
                 },
-                "send 'Authorization: Bearer TOKEN' with a viewer's, operator's or admin's token",
+                match role {
+                    Role::Reader => "send 'Authorization: Bearer TOKEN' with a token for this farm",
+                    _ => "send 'Authorization: Bearer TOKEN' with a viewer's, operator's or admin's token",
+                },
             )),
             Some(had) if had < role => Err(Failure::new(
                 StatusCode::FORBIDDEN,

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bulk;
 mod cycle;
+mod fetching;
 mod gate;
 mod history;
 mod manage;
