@@ -27,4 +27,5 @@ pub use access::{AccessToken, Role};
 pub use clock::{HostClock, SystemClock};
 pub use config::{Config, StartAs};
 pub use error::StartError;
+pub use objects::build_packed;
 pub use start::{Handle, Server};

@@ -81,7 +81,7 @@ impl Folder {
         self.0.join(selection.folder())
     }
 
-    fn path(&self, selection: &Selection, name: Digest) -> PathBuf {
+    pub(super) fn path(&self, selection: &Selection, name: Digest) -> PathBuf {
         self.of(selection).join(name.to_string())
     }
 

@@ -31,9 +31,9 @@ use downbeat_core::object::Form;
 use folder::{Folder, Wanted};
 use route::Edge;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 /// Deltas to one generation, of one set of datasets, that are built on demand. Whoever has another
 /// generation than those gets there on some other way.
@@ -350,6 +350,24 @@ async fn make(shared: &Arc<Shared>, farm: &Arc<Farm>, place: &Place) -> Result<A
         tracing::debug!(farm = %farm.name, epoch = wanted.target.epoch, ?base, bytes = object.reference.len, "object built");
     }
     Ok(object)
+}
+
+/// Builds the packed object that leads to a generation, from another one or from nothing, as a server does
+/// after a promotion: in the folder of objects beside the database. Gives its path. For measurements.
+///
+/// # Errors
+/// What the store or the disk says; there is no such file then.
+pub fn build_packed(
+    database: &Path,
+    farm: &Name,
+    base: Option<Generation>,
+    target: Generation,
+) -> Result<PathBuf, StoreError> {
+    let folder = Folder::new(database, farm);
+    let wanted = Wanted { base, target, selection: Selection::default(), form: Form::Packed };
+    let (_going_on, stop) = watch::channel(false);
+    let object = build::build(database, farm, &wanted, &folder, &stop)?;
+    Ok(folder.path(&wanted.selection, object.reference.name))
 }
 
 /// Opens a file that was found; it has to have its name.

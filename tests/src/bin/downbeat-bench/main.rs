@@ -11,8 +11,10 @@ mod image;
 mod import;
 mod lookup;
 mod machine;
+mod peers;
 mod promotion;
 mod report;
+mod wire;
 
 use report::Report;
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ type Measure = (&'static str, fn(Options, &mut Report) -> std::io::Result<()>);
 /// The suites by name, and their parts. Memory comes first, while the process has little of its own.
 const SUITES: &[(&str, &str, &[Measure])] = &[(
     "content",
-    "a million records: the image that an agent reads, promotions, imports",
+    "a million records: the image that an agent reads, promotions, imports, bytes on the wire",
     &[
         ("memory", image::memory),
         ("staging", image::staging),
@@ -40,6 +42,7 @@ const SUITES: &[(&str, &str, &[Measure])] = &[(
         ("lookup", lookup::lookup),
         ("import", import::import),
         ("promotion", promotion::promotion),
+        ("wire", wire::wire),
     ],
 )];
 
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
     let mut report = Report::new(name, options.quick);
     for (_, measure) in parts {
         if let Err(error) = measure(options, &mut report) {
-            eprintln!("a measurement failed: {error}; make room for 1 GiB in the folder for temporary files");
+            eprintln!("a measurement failed: {error}; make room for 2 GiB in the folder for temporary files");
             return ExitCode::from(2);
         }
     }

@@ -80,9 +80,9 @@ pub(crate) fn promotion(options: Options, report: &mut Report) -> io::Result<()>
 }
 
 /// A farm in a database of its own.
-struct Farm {
-    store: SqliteStore,
-    name: Name,
+pub(crate) struct Farm {
+    pub(crate) store: SqliteStore,
+    pub(crate) name: Name,
     dataset: Name,
     records: u64,
     /// Numbers that were drawn.
@@ -90,7 +90,7 @@ struct Farm {
 }
 
 impl Farm {
-    fn make(path: &Path, records: u64) -> Result<Farm, StoreError> {
+    pub(crate) fn make(path: &Path, records: u64) -> Result<Farm, StoreError> {
         let named = |text| Name::new(text).map_err(|_| StoreError::Inconsistent("a name"));
         let (name, dataset) = (named("main")?, named("prices")?);
         let mut store = SqliteStore::open(path)?;
@@ -113,7 +113,7 @@ impl Farm {
     }
 
     /// Other values for so many records at random.
-    fn change(&mut self, records: u64) -> Result<(), StoreError> {
+    pub(crate) fn change(&mut self, records: u64) -> Result<(), StoreError> {
         let mut changed = std::collections::BTreeMap::new();
         while (changed.len() as u64) < records {
             self.drawn += 1;
@@ -125,7 +125,7 @@ impl Farm {
     }
 
     /// Gathers what was touched; the milliseconds of each transaction.
-    fn gather(&mut self) -> Result<Vec<f64>, StoreError> {
+    pub(crate) fn gather(&mut self) -> Result<Vec<f64>, StoreError> {
         let mut batches = Vec::new();
         loop {
             let since = Instant::now();
@@ -138,7 +138,7 @@ impl Farm {
 
     /// A cycle that must stage so many changes: the milliseconds that its promotion took, and upkeep
     /// after it.
-    fn promote(&mut self, changes: u64) -> Result<f64, StoreError> {
+    pub(crate) fn promote(&mut self, changes: u64) -> Result<f64, StoreError> {
         let now = self.store.table(&self.name)?.activation;
         let ReplyBody::Granted { grant, table } = self.ask(1, &RequestBody::Lock, now)? else {
             return Err(StoreError::Inconsistent("no grant"));
