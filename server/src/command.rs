@@ -95,5 +95,8 @@ fn last_words(mut said: File) -> std::io::Result<String> {
     said.seek(SeekFrom::Start(end.saturating_sub(REASON_MAX)))?;
     let mut bytes = Vec::new();
     said.take(REASON_MAX).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    // It is shown on terminals.
+    let text = String::from_utf8_lossy(&bytes);
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Ok(plain.trim().to_owned())
 }

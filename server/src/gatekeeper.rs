@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 /// Between two looks while a candidate is due to be frozen, or is judged.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Batches that are gathered right before a candidate is frozen, at most: edits may come faster.
+const BATCHES_MOST: usize = 1_000;
 /// The longest wait: the server's clock isn't the runtime's.
 const WAIT_MOST: Duration = Duration::from_secs(5);
 
@@ -89,6 +91,14 @@ impl Keeper {
     }
 
     async fn freeze(&self) -> Result<Option<Frozen>, String> {
+        // Batch by batch, so that freezing itself has little to compare while it holds the database.
+        for _ in 0..BATCHES_MOST {
+            let name = self.farm.name.clone();
+            match self.shared.writer.run(move |store| store.gather(&name)).await {
+                Ok(Ok(1..)) => {}
+                _ => break,
+            }
+        }
         freeze(&self.shared, &self.farm, false).await.map_err(|error| format!("{error:?}"))
     }
 

@@ -47,8 +47,9 @@ impl Fit {
     }
 }
 
-/// What was looked at ahead: a value, and why it doesn't fit.
-type Known = (Vec<u8>, Option<String>);
+/// What was looked at ahead: a value's BLAKE3, so that a batch of long values needs no memory, and why it
+/// doesn't fit.
+type Known = (blake3::Hash, Option<String>);
 
 /// The schemas of a farm's datasets, and what was found with them before the database was held.
 #[derive(Default)]
@@ -75,10 +76,10 @@ impl Fitting {
     }
 
     /// Looks at a value now, so that nobody has to wait for that later.
-    pub(crate) fn look_ahead(&mut self, dataset: &Name, key: &[u8], value: Vec<u8>) {
+    pub(crate) fn look_ahead(&mut self, dataset: &Name, key: &[u8], value: &[u8]) {
         if let Some(fit) = self.schemas.get(dataset) {
-            let why = fit.why_not(&value);
-            self.ahead.insert((dataset.clone(), key.to_vec()), (value, why));
+            let known = (blake3::hash(value), fit.why_not(value));
+            self.ahead.insert((dataset.clone(), key.to_vec()), known);
         }
     }
 
@@ -86,7 +87,7 @@ impl Fitting {
     pub(crate) fn why_not(&self, dataset: &Name, key: &[u8], value: &[u8]) -> Option<String> {
         let fit = self.schemas.get(dataset)?;
         match self.ahead.get(&(dataset.clone(), key.to_vec())) {
-            Some((known, why)) if known == value => why.clone(),
+            Some((known, why)) if *known == blake3::hash(value) => why.clone(),
             _ => fit.why_not(value),
         }
     }
@@ -160,7 +161,7 @@ mod tests {
     fn what_was_looked_at_ahead_counts_for_that_value_only() {
         let name = Name::new("d").unwrap();
         let mut fitting = Fitting::new([(name.clone(), r#"{"type":"number"}"#.to_owned())]).unwrap();
-        fitting.look_ahead(&name, b"k", b"1".to_vec());
+        fitting.look_ahead(&name, b"k", b"1");
         assert_eq!(fitting.why_not(&name, b"k", b"1"), None);
         assert!(fitting.why_not(&name, b"k", b"[]").is_some(), "it was changed since");
         assert_eq!(fitting.why_not(&Name::new("e").unwrap(), b"k", b"[]"), None);

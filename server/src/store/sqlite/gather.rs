@@ -235,7 +235,7 @@ fn check_ahead(
         if fitting.is_asked(dataset)
             && let Some(value) = visible.value(dataset, key)?
         {
-            fitting.look_ahead(dataset, key, value);
+            fitting.look_ahead(dataset, key, &value);
         }
     }
     Ok(())
