@@ -251,3 +251,30 @@ fn a_killed_process_loses_only_what_was_not_committed() {
     assert_eq!(store.table(&farm).unwrap(), table);
     promote(&mut store, &farm);
 }
+
+/// What is promoted after a pinned generation stays, also where no kept generation shows it.
+#[test]
+fn a_delta_starts_from_a_pinned_generation_long_after_it_was_kept() {
+    let (_sqlite, mut store, farm) = farm();
+    store.apply(&farm, &[put("d", "a", "1"), put("d", "b", "1"), put("d", "c", "1")]).unwrap();
+    let start = promote(&mut store, &farm).staged;
+    store.pin(&farm, &[start]).unwrap();
+    let steps =
+        [delete("d", "b"), put("d", "c", "2"), put("d", "c", "1"), put("d", "a", "7"), put("e", "x", "")];
+    for edit in steps {
+        store.apply(&farm, &[edit]).unwrap();
+        let table = promote(&mut store, &farm);
+        store.maintain(&farm, table.activation).unwrap();
+    }
+    let last = store.table(&farm).unwrap().staged;
+    assert!(store.generations(&farm).unwrap().iter().all(|kept| kept.generation.epoch > start.epoch + 1));
+    let changes = [
+        (name("d"), b"a".to_vec(), Some(b"7".to_vec())),
+        (name("d"), b"b".to_vec(), None),
+        (name("e"), b"x".to_vec(), Some(Vec::new())),
+    ];
+    assert_eq!(delta(&mut store, &farm, (start, last), &[]), changes);
+    store.pin(&farm, &[]).unwrap();
+    assert!(store.pin(&farm, &[start]).is_err(), "it can't be pinned again");
+    assert!(store.delta(&farm, (start, last), &[], &mut |_| Ok(())).is_err());
+}
