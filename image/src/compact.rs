@@ -7,6 +7,10 @@ use crate::place::Place;
 use crate::writer::{LayerWriter, Target, image_of};
 use downbeat_core::content::{DatasetSum, record_digest};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Records between two looks at whether to stop.
+const LOOK_AFTER: u64 = 4_096;
 
 /// A base is written anew once its overlays have more than one such part of its bytes. Deltas of
 /// 1 % then cause it every twelfth time. A smaller part would keep files and lookups leaner and
@@ -28,6 +32,15 @@ impl Image {
 /// The image is damaged, or the disk takes no more; the image is as it was, and nothing is left of
 /// the new one.
 pub fn compact(place: &Place, image: &Image) -> Result<Image, WriteError> {
+    compact_unless(place, image, &AtomicBool::new(false))
+}
+
+/// As [`compact`], until another thread sets `stop`; it is looked at every few thousand records.
+///
+/// # Errors
+/// [`WriteError::Stopped`], or as for [`compact`].
+pub fn compact_unless(place: &Place, image: &Image, stop: &AtomicBool) -> Result<Image, WriteError> {
+    let mut written = 0u64;
     let mut writer = LayerWriter::base(place, image.digest())?;
     for dataset in image.datasets() {
         let mut sum = DatasetSum::EMPTY;
@@ -35,6 +48,10 @@ pub fn compact(place: &Place, image: &Image) -> Result<Image, WriteError> {
             let (key, value) = record?;
             sum.add(record_digest(dataset.name(), key, value));
             writer.push(dataset.name(), key, Some(value))?;
+            if written.is_multiple_of(LOOK_AFTER) && stop.load(Ordering::Relaxed) {
+                return Err(WriteError::Stopped);
+            }
+            written += 1;
         }
         if sum != dataset.sum() {
             return Err(WriteError::Disagrees(dataset.name().clone()));

@@ -86,6 +86,8 @@ pub enum WriteError {
     Damaged(Damaged),
     /// What was written can't be opened.
     Open(OpenError),
+    /// The caller stopped it.
+    Stopped,
 }
 
 impl fmt::Display for WriteError {
@@ -104,6 +106,7 @@ impl fmt::Display for WriteError {
             WriteError::Digest => f.write_str("the manifest doesn't have the generation's digest"),
             WriteError::Damaged(damaged) => damaged.fmt(f),
             WriteError::Open(error) => error.fmt(f),
+            WriteError::Stopped => f.write_str("the writing of the image was stopped; begin again"),
         }
     }
 }
@@ -115,7 +118,7 @@ impl std::error::Error for WriteError {
             WriteError::Limit(error) => Some(error),
             WriteError::Damaged(error) => Some(error),
             WriteError::Open(error) => Some(error),
-            WriteError::Order | WriteError::Disagrees(_) | WriteError::Digest => None,
+            WriteError::Order | WriteError::Disagrees(_) | WriteError::Digest | WriteError::Stopped => None,
         }
     }
 }

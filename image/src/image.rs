@@ -155,8 +155,9 @@ impl Image {
         self.layers.iter().any(|layer| layer.is_damaged())
     }
 
-    /// Compares every block with its checksum, whether it was touched yet or not. Reads are
-    /// shorter afterwards. For a thread that isn't a reader's; readers go on meanwhile.
+    /// Compares every block with its checksum, whether it was touched yet or not, but for layers
+    /// that were all compared before. Reads are shorter afterwards. For a thread that isn't a
+    /// reader's; readers go on meanwhile.
     ///
     /// # Errors
     /// [`Damaged`] for the first block that isn't what was written.

@@ -16,7 +16,7 @@ mod stage;
 mod tail;
 mod writer;
 
-pub use compact::{COMPACT_AT, compact};
+pub use compact::{COMPACT_AT, compact, compact_unless};
 pub use error::{Damaged, OpenError, WriteError};
 pub use format::{BLOCK, LAYERS_MAX, LayerId};
 pub use image::{Dataset, Image};

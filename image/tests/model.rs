@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Model, change, check, name, snapshot, stage};
-use downbeat_image::{Image, Place, WriteError, compact};
+use downbeat_image::{Image, Place, WriteError, compact, compact_unless};
 use proptest::prelude::*;
+use std::sync::atomic::AtomicBool;
 
 /// What is done with an image.
 #[derive(Clone, Debug)]
@@ -91,6 +92,11 @@ fn a_large_generation_is_written_in_pieces() {
     let (base, overlay) = staged.bytes();
     assert!(overlay < base / 50, "{overlay} bytes above {base}");
     check(&compact(&place, &staged).unwrap(), &model);
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    let before = files();
+    let stopped = compact_unless(&place, &staged, &AtomicBool::new(true));
+    assert!(matches!(stopped, Err(WriteError::Stopped)));
+    assert_eq!(files(), before, "nothing is left of what was stopped");
 }
 
 #[test]
