@@ -20,7 +20,7 @@ use crate::serving::{Mode, SwitchPlan, serving};
 use crate::step::Step;
 use crate::table::TableView;
 use crate::time::{LocalTime, Rate, Span};
-pub use config::{Config, Start};
+pub use config::{Accepts, Config, Start};
 pub(crate) use link::Link;
 pub(crate) use request::Outstanding;
 

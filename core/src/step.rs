@@ -91,7 +91,11 @@ impl Agent {
                 self.ask(now, body, effects);
             }
             Step::Retrieving(retrieving) => {
-                if let Some(body) = retrieving.request(now, self.active.or(self.spare)) {
+                // What readers are on, or were before a restart: the host keeps that until the route is
+                // known, while what is staged makes room for the target. Should it be replaced
+                // meanwhile, the host finds no base for a delta, which is a mismatch.
+                let have = self.active.or(self.spare);
+                if let Some(body) = retrieving.request(now, have, self.config.accepts) {
                     self.ask(now, body, effects);
                 }
             }

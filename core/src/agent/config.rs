@@ -6,6 +6,17 @@ use crate::serving::{Activation, Mode, SwitchPlan};
 use crate::time::{LocalTime, Rate, Span};
 use serde::{Deserialize, Serialize};
 
+/// What a host can make a generation of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Accepts {
+    /// One uncompressed snapshot: what a device takes, which has no room to unpack in.
+    #[default]
+    Snapshots,
+    /// Any route of packed objects. The host keeps the image of what it serves, applies deltas to
+    /// it, and can still take an uncompressed snapshot.
+    Packed,
+}
+
 /// What an agent is set to. Spans are of the local clock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Config {
@@ -31,6 +42,9 @@ pub struct Config {
     pub samples: u8,
     /// Whether it reports what it does.
     pub reports: bool,
+    /// What it asks servers for (default snapshots; so it is in traces that don't say).
+    #[serde(default)]
+    pub accepts: Accepts,
     /// All of them, outside of checkers.
     pub guards: Guards,
 }
@@ -49,6 +63,7 @@ impl Config {
             start_wait: Span::from_secs(5),
             samples: 8,
             reports: true,
+            accepts: Accepts::Snapshots,
             guards: Guards::ALL,
         }
     }

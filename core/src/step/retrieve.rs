@@ -2,7 +2,7 @@
 //! as a whole before anything can see it (S5). The bytes stay with the host.
 
 use super::Step;
-use crate::agent::Agent;
+use crate::agent::{Accepts, Agent};
 use crate::effect::{Cache, Effect, Effects, Event, Verified};
 use crate::guard::Guard;
 use crate::ids::Generation;
@@ -16,6 +16,8 @@ pub(crate) struct Retrieving {
     cache: Cache,
     /// Not before this instant: the stagger, or a back-off.
     from: LocalTime,
+    /// What is held doesn't count: a route that started from it led elsewhere.
+    anew: bool,
     stage: Stage,
 }
 
@@ -33,7 +35,13 @@ pub(crate) enum Stage {
 
 impl Retrieving {
     pub(crate) fn begin(target: Generation, cache: Cache, from: LocalTime) -> Retrieving {
-        Retrieving { target, cache, from, stage: Stage::Routing }
+        Retrieving { target, cache, from, anew: false, stage: Stage::Routing }
+    }
+
+    /// As [`Retrieving::begin`], after something came that wasn't the target. Where it may have been
+    /// a delta a snapshot repairs it, whichever of the two ends was wrong.
+    fn begin_anew(target: Generation, cache: Cache, from: LocalTime, accepts: Accepts) -> Retrieving {
+        Retrieving { anew: accepts == Accepts::Packed, ..Retrieving::begin(target, cache, from) }
     }
 
     /// Which cache it is for.
@@ -53,13 +61,23 @@ impl Retrieving {
         }
     }
 
-    /// What is to be asked at `now`, if anything.
-    pub(crate) fn request(&self, now: LocalTime, have: Option<Generation>) -> Option<RequestBody> {
+    /// What is to be asked at `now`, if anything. `have` is held by the host, and is for as long as
+    /// the answer may take.
+    pub(crate) fn request(
+        &self,
+        now: LocalTime,
+        have: Option<Generation>,
+        accepts: Accepts,
+    ) -> Option<RequestBody> {
         if !self.from.passed(now) {
             return None;
         }
         match &self.stage {
-            Stage::Routing => Some(RequestBody::Route { target: self.target, have, snapshots_only: true }),
+            Stage::Routing => Some(RequestBody::Route {
+                target: self.target,
+                have: have.filter(|_| !self.anew),
+                snapshots_only: accepts == Accepts::Snapshots,
+            }),
             Stage::Fetching { route, object, offset } => {
                 let object = route.objects.get(*object as usize)?;
                 let left = object.len.saturating_sub(*offset);
@@ -196,7 +214,8 @@ impl Agent {
             Verified::Mismatch => {
                 self.event(Event::Mismatch(target), effects);
                 let from = self.backed_off(now);
-                return self.go(now, Step::Retrieving(Retrieving::begin(target, cache, from)), effects);
+                let again = Retrieving::begin_anew(target, cache, from, self.config.accepts);
+                return self.go(now, Step::Retrieving(again), effects);
             }
             Verified::Vetoed(why) => {
                 self.event(Event::Vetoed(target, why), effects);
@@ -245,6 +264,16 @@ mod tests {
         let target = Generation { epoch: 3, digest: Digest([3; 32]) };
         let mut retrieving = Retrieving::begin(target, Cache::Staged, LocalTime::from_nanos(7));
         let object = ObjectRef { name: Digest([4; 32]), len: 5 };
+        let have = Some(Generation { epoch: 2, ..target });
+        for (accepts, snapshots_only, anew) in
+            [(Accepts::Snapshots, true, have), (Accepts::Packed, false, None)]
+        {
+            let asked = |have| Some(RequestBody::Route { target, have, snapshots_only });
+            assert_eq!(retrieving.request(LocalTime::MAX, have, accepts), asked(have));
+            let from = LocalTime::from_nanos(7);
+            let again = Retrieving::begin_anew(target, Cache::Staged, from, accepts);
+            assert_eq!(again.request(from, have, accepts), asked(anew), "{accepts:?} after a mismatch");
+        }
         let mut route = Route { objects: [object].into_iter().collect() };
         let following = Stage::Fetching { route: route.clone(), object: 0, offset: 0 };
         for (stage, follows) in [(Stage::Routing, false), (following, true), (Stage::Verifying, false)] {
