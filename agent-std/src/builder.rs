@@ -2,16 +2,18 @@
 //! them is in `start`.
 
 use crate::clock::Clock;
-use crate::content::Content;
-use crate::worker::Validate;
+use crate::view::View;
+use crate::worker::{MakeView, Validate};
 use downbeat_core::agent::Config;
 use downbeat_core::guard::Guards;
 use downbeat_core::ids::{AgentId, Generation};
 use downbeat_core::serving::{Activation, Mode};
 use downbeat_core::time::{Rate, Span};
+use downbeat_image::Image;
 use downbeat_trace::Recorder;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of an agent, all but two with defaults. Made by [`Agent::builder`](crate::Agent::builder).
@@ -38,6 +40,7 @@ pub struct Builder {
     pub(crate) silence_limit: Duration,
     pub(crate) agent: Option<AgentId>,
     pub(crate) validate: Option<Validate>,
+    pub(crate) make_view: Option<MakeView>,
     pub(crate) recorder: Recorder,
 }
 
@@ -79,6 +82,7 @@ impl Builder {
             silence_limit: Duration::from_secs(5),
             agent: None,
             validate: None,
+            make_view: None,
             recorder: Recorder::off(),
         }
     }
@@ -104,8 +108,8 @@ impl Builder {
         self
     }
 
-    /// How it goes over from staged to active (default switch). In memory a copy takes no time;
-    /// this is for hosts that want to see reads held.
+    /// How it goes over from staged to active (default switch). Of what is mapped a copy takes no
+    /// time; this is for hosts that want to see reads held.
     #[must_use]
     pub fn activation(mut self, activation: Activation) -> Builder {
         self.activation = activation;
@@ -133,8 +137,10 @@ impl Builder {
         self
     }
 
-    /// Where the agent's id and the last good generation are kept (default nowhere: then the id is
-    /// drawn anew at each start, and nothing is served before a server was reached).
+    /// Where the agent's id and its generations are kept, which readers then read where they are
+    /// mapped (default nowhere: then generations are in memory, the id is drawn anew at each start,
+    /// and nothing is served before a server was reached). Nobody else may write there: a mapped
+    /// file that is cut off ends the process (SIGBUS).
     #[must_use]
     pub fn state_dir(mut self, path: impl AsRef<Path>) -> Builder {
         self.state_dir = Some(path.as_ref().to_path_buf());
@@ -186,8 +192,9 @@ impl Builder {
         self
     }
 
-    /// The longest object that is taken, in bytes (default 1 GiB). A longer generation is refused
-    /// as too large, and at T the mode's rule for a missing one applies.
+    /// The longest object that is taken, in bytes, before and after unpacking (default 1 GiB). A
+    /// generation that comes in a longer one is refused as too large, and at T the mode's rule for a
+    /// missing one applies.
     #[must_use]
     pub fn content_limit(mut self, bytes: u64) -> Builder {
         self.content_limit = bytes;
@@ -228,9 +235,22 @@ impl Builder {
     #[must_use]
     pub fn validate(
         mut self,
-        validate: impl Fn(Generation, &Content) -> Result<(), String> + Send + 'static,
+        validate: impl Fn(Generation, &Image) -> Result<(), String> + Send + 'static,
     ) -> Builder {
         self.validate = Some(Box::new(validate));
+        self
+    }
+
+    /// What the host makes of each generation while it is staged, for readers
+    /// ([`Guard::view`](crate::Guard::view)). Where it can't be made the generation is refused. It is
+    /// made on the agent's worker thread after `validate`, and of the last good generation before
+    /// the agent starts.
+    #[must_use]
+    pub fn view<V: View>(mut self) -> Builder {
+        self.make_view = Some(|generation, image| match V::build(generation, image) {
+            Ok(view) => Ok(Arc::new(view)),
+            Err(cause) => Err(cause.to_string()),
+        });
         self
     }
 

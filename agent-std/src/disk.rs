@@ -2,18 +2,17 @@
 //! starts while no server can be reached (PROTOCOL §5, `start_wait`).
 //!
 //! ```text
-//! lock             held while an agent runs on the directory
-//! agent-id         32 hexadecimal digits, drawn at the first start
-//! last-good        "<epoch> <digest>": the generation that was served last
-//! <digest>.object  epoch and name of the object, then the object itself (core, `object`)
+//! lock              held while an agent runs on the directory
+//! agent-id          32 hexadecimal digits, drawn at the first start
+//! last-good         "<epoch> <digest> <layer id>": the generation that was served last, and its image
+//! <layer id>.image  the layers of images (downbeat-image), mapped while they are read
 //! ```
 //! Every file is written aside, synchronized, and renamed over the old one. Whatever is found
-//! damaged is left out with a warning and retrieved again; an object proves itself by its name.
+//! damaged is left out with a warning and retrieved again. A start proves an image's tables and
+//! reads nothing else of it; the rest is proven as it is read, or by the worker in the background.
 
-use crate::content::Content;
-use crate::filling::Filling;
 use downbeat_core::ids::{AgentId, Digest, Generation, Name};
-use downbeat_core::message::{DATASETS_MAX, ObjectRef, Route};
+use downbeat_image::{Image, LayerId, Place};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -21,10 +20,9 @@ use std::path::{Path, PathBuf};
 const LOCK: &str = "lock";
 const AGENT_ID: &str = "agent-id";
 const LAST_GOOD: &str = "last-good";
-const OBJECT: &str = "object";
 const ASIDE: &str = "part";
-/// Bytes before the object in its file: epoch (little endian) and name.
-const HEAD: usize = 8 + 32;
+/// The extension of what earlier versions kept: objects, from which nothing is read any more.
+const OLD_OBJECT: &str = "object";
 
 /// An agent's state directory, which no other agent uses at the same time.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ impl From<io::Error> for OpenError {
 /// The last good generation, as it was found.
 pub(crate) struct LastGood {
     pub(crate) generation: Generation,
-    pub(crate) content: Content,
+    pub(crate) image: Image,
 }
 
 impl Disk {
@@ -59,7 +57,12 @@ impl Disk {
         fs::create_dir_all(path)?;
         let lock = File::options().create(true).append(true).open(path.join(LOCK))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Disk { path: path.to_path_buf(), _lock: lock }),
+            Ok(()) => {
+                let disk = Disk { path: path.to_path_buf(), _lock: lock };
+                // Nobody else writes here: what is unfinished was left by a process that ended.
+                disk.place().clear_unfinished()?;
+                Ok(disk)
+            }
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
@@ -79,65 +82,88 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        self.write(&path, &[format!("{}\n", hex(&fresh.0)).as_bytes()])?;
+        self.write(&path, format!("{}\n", hex(&fresh.0)).as_bytes())?;
         Ok((fresh, warning))
     }
 
-    /// The last good generation. A warning says what was found damaged; that is left out.
-    pub(crate) fn last_good(
-        &self,
-        datasets: &heapless::Vec<Name, DATASETS_MAX>,
-    ) -> (Option<LastGood>, Option<String>) {
+    /// Where images are kept.
+    pub(crate) fn place(&self) -> Place {
+        Place::Directory(self.path.clone())
+    }
+
+    /// The last good generation, if it is of these datasets (ascending; none: all of the farm). A
+    /// warning says why it is left out.
+    pub(crate) fn last_good(&self, selection: &[Name]) -> (Option<LastGood>, Option<String>) {
         let path = self.path.join(LAST_GOOD);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, None),
             Err(error) => return (None, Some(unusable(&path, &error.to_string()))),
         };
-        let named = text.trim().split_once(' ').and_then(|(epoch, digest)| {
-            Some(Generation { epoch: epoch.parse().ok()?, digest: Digest(unhex(digest)?) })
-        });
-        let Some(generation) = named else {
-            return (None, Some(unusable(&path, "it names no generation")));
+        let Some((generation, id)) = parse_last_good(&text) else {
+            return (None, Some(unusable(&path, "it names no image")));
         };
-        let path = self.object_path(generation.digest);
-        match read_object(&path, generation.digest, datasets) {
-            Ok(content) => (Some(LastGood { generation, content }), None),
-            Err(cause) => (None, Some(unusable(&path, &cause))),
+        match Image::open(&self.path, id) {
+            Ok(image) if image.digest() != generation.digest => {
+                (None, Some(unusable(&path, "its image is another generation's")))
+            }
+            Ok(image) if image.selection() != selection => {
+                (None, Some(unusable(&path, "the agent subscribes to other datasets now")))
+            }
+            Ok(image) => (Some(LastGood { generation, image }), None),
+            Err(error) => (None, Some(format!("the last good generation is left out: {error}"))),
         }
     }
 
-    /// Keeps a generation's object.
-    pub(crate) fn keep(&self, target: Generation, name: Digest, object: &[u8]) -> io::Result<()> {
-        self.write(&self.object_path(target.digest), &[&target.epoch.to_le_bytes(), &name.0, object])
+    /// Deletes the objects that earlier versions kept. A warning says that there were some.
+    pub(crate) fn remove_old_objects(&self) -> Option<String> {
+        let removed = self.remove_with(OLD_OBJECT);
+        match removed {
+            Ok(0) => None,
+            Ok(count) => Some(format!(
+                "{count} objects of an earlier version were deleted from {}; the agent keeps images now, and \
+                 retrieves the generation again",
+                self.path.display()
+            )),
+            Err(error) => Some(format!(
+                "what an earlier version kept in {} can't be deleted: {error}; delete *.{OLD_OBJECT} there",
+                self.path.display()
+            )),
+        }
     }
 
-    /// Notes that a generation is being served, and drops the objects that aren't `needed`.
-    pub(crate) fn note_good(&self, generation: Generation, needed: &[Digest]) -> io::Result<()> {
-        let text = format!("{} {}\n", generation.epoch, hex(&generation.digest.0));
-        self.write(&self.path.join(LAST_GOOD), &[text.as_bytes()])?;
+    fn remove_with(&self, extension: &str) -> io::Result<usize> {
+        let mut count = 0;
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
-            let digest = path.file_stem().and_then(|stem| stem.to_str()).and_then(unhex).map(Digest);
-            let is_object = path.extension().is_some_and(|extension| extension == OBJECT);
-            let kept = digest.is_some_and(|digest| digest == generation.digest || needed.contains(&digest));
-            if is_object && !kept {
+            if path.extension().is_some_and(|of| of == extension) {
                 fs::remove_file(&path)?;
+                count += 1;
             }
         }
-        Ok(())
+        Ok(count)
     }
 
-    fn object_path(&self, digest: Digest) -> PathBuf {
-        self.path.join(hex(&digest.0)).with_extension(OBJECT)
+    /// Notes that a generation is being served, and which image it is.
+    pub(crate) fn note_good(&self, generation: Generation, id: LayerId) -> io::Result<()> {
+        let text = format!("{} {} {id}\n", generation.epoch, hex(&generation.digest.0));
+        self.write(&self.path.join(LAST_GOOD), text.as_bytes())
+    }
+
+    /// Forgets the last good generation, which is damaged.
+    pub(crate) fn forget_good(&self) -> io::Result<()> {
+        match fs::remove_file(self.path.join(LAST_GOOD)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a file so that after a crash it is the old one or the new one, whole.
-    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let aside = path.with_extension(ASIDE);
         let written = (|| {
             let mut file = File::create(&aside)?;
-            parts.iter().try_for_each(|part| file.write_all(part))?;
+            file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&aside, path)?;
             // The rename itself is in the directory.
@@ -155,22 +181,10 @@ fn unusable(path: &Path, cause: &str) -> String {
     format!("{} is left out, the generation is retrieved again: {cause}", path.display())
 }
 
-fn read_object(
-    path: &Path,
-    digest: Digest,
-    datasets: &heapless::Vec<Name, DATASETS_MAX>,
-) -> Result<Content, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let (head, object) = bytes.split_at_checked(HEAD).ok_or("it is cut off")?;
-    let (epoch, name) = head.split_first_chunk::<8>().ok_or("it is cut off")?;
-    let name = Digest(name.try_into().map_err(|_| "it is cut off")?);
-    let mut route = Route::default();
-    // A route has room for one.
-    let _ = route.objects.push(ObjectRef { name, len: object.len() as u64 });
-    let target = Generation { epoch: u64::from_le_bytes(*epoch), digest };
-    let mut filling = Filling::begin(target, &route, datasets, u64::MAX, false);
-    filling.keep(object);
-    filling.finish().map(|filled| filled.content).map_err(|fault| fault.to_string())
+fn parse_last_good(text: &str) -> Option<(Generation, LayerId)> {
+    let mut words = text.split_whitespace();
+    let generation = Generation { epoch: words.next()?.parse().ok()?, digest: Digest(unhex(words.next()?)?) };
+    Some((generation, LayerId::parse(words.next()?)?))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -220,12 +234,26 @@ mod tests {
     fn a_pointer_that_names_nothing_is_a_warning() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path()).unwrap();
-        assert!(matches!(disk.last_good(&heapless::Vec::new()), (None, None)));
-        for text in ["", "7", "7 zz", "x 00"] {
+        assert!(matches!(disk.last_good(&[]), (None, None)));
+        let digest = "00".repeat(32);
+        // The last but one is what earlier versions wrote.
+        for text in ["", "7", "7 zz", "x 00", &format!("7 {digest}"), &format!("7 {digest} 00")] {
             fs::write(directory.path().join(LAST_GOOD), text).unwrap();
-            let (found, warning) = disk.last_good(&heapless::Vec::new());
+            let (found, warning) = disk.last_good(&[]);
             assert!(found.is_none() && warning.is_some(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_is_deleted_with_a_word() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        assert_eq!(disk.remove_old_objects(), None);
+        let object = directory.path().join("00").with_extension(OLD_OBJECT);
+        fs::write(&object, "old").unwrap();
+        assert!(disk.remove_old_objects().unwrap().contains("1 objects of an earlier version"));
+        assert!(!object.exists());
+        assert_eq!(disk.remove_old_objects(), None);
     }
 
     #[test]

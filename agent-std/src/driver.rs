@@ -5,13 +5,14 @@
 //! is made here; a late timer delays nothing that readers see, because activation is a comparison.
 
 use crate::clock::{Clock, Reading, SecondSource, wall_nanos};
-use crate::content::Content;
 use crate::effects::Cause;
-use crate::filling::Filling;
+use crate::held::Held;
+use crate::life::Life;
 use crate::line::{BackOff, Line, Link, LinkEvent, never};
 use crate::shelf::Shelf;
 use crate::status::{Board, What};
 use crate::worker::{Job, Outcome};
+use downbeat_core::agent::Config;
 use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::effect::PollAt;
 use downbeat_core::frame::Receiver;
@@ -26,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc as channel, oneshot};
 use tokio::time::{Instant, sleep};
 
-/// The longest sleep: the second source is looked at as often.
+/// The longest sleep: the second source is looked at as often, and whether a reader met damage.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// Bytes read in one turn.
 const READ_MAX: usize = 4_096;
@@ -38,21 +39,23 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(200);
 /// Everything that one agent is made of, but its readers.
 pub(crate) struct Driver {
     pub(crate) agent: Traced,
+    /// What the machine is set to, for the next life.
+    pub(crate) config: Config,
+    pub(crate) life: Arc<Life>,
     pub(crate) clock: Clock,
     pub(crate) board: Arc<Board>,
-    pub(crate) shelf: Arc<Shelf<Content>>,
+    pub(crate) shelf: Arc<Shelf<Held>>,
     pub(crate) plan: PlanWriter<Arc<PlanCell>>,
     pub(crate) hello: Hello,
     pub(crate) server: String,
-    /// The longest object that is taken, in bytes.
-    pub(crate) content_limit: u64,
-    /// Whether there is a disk.
-    pub(crate) keeps_raw: bool,
     pub(crate) link: Link,
     pub(crate) back_off: BackOff,
     /// How long a server may leave requests unanswered before the connection is made anew.
     pub(crate) silence_limit: Duration,
-    pub(crate) filling: Option<Filling>,
+    /// What the last route was asked from.
+    pub(crate) have: Option<Generation>,
+    /// Content that the worker hasn't got yet, so that it gets larger pieces.
+    pub(crate) arrived: Vec<u8>,
     /// The number of the newest verification; the outcome of another one is used for nothing.
     pub(crate) verification: u64,
     /// What is being verified.
@@ -214,9 +217,15 @@ impl Driver {
         match outcome {
             Outcome::Warning(text) => self.board.tell(reading.local, What::Warning(text)),
             Outcome::Verified { number, .. } if number != self.verification => {}
-            Outcome::Verified { target, found, content, cause, .. } => {
-                self.on_verified(reading, target, found, content, cause);
+            Outcome::Verified { target, found, held, cause, .. } => {
+                self.on_verified(reading, target, found, held, cause);
             }
+            Outcome::Compacted { of, held, warning } => {
+                warning.into_iter().for_each(|text| self.board.tell(reading.local, What::Warning(text)));
+                self.on_compacted(reading.local, &of, held);
+            }
+            // It shows on the image, which is looked at when the turn ends.
+            Outcome::Damaged(text) => self.board.tell(reading.local, What::Warning(text)),
         }
     }
 
@@ -226,6 +235,7 @@ impl Driver {
         while std::mem::take(&mut self.copied) {
             self.give(reading, &Given::Copied, &Cause::default());
         }
+        self.look_for_damage(reading);
         self.board.note(reading.local, self.agent.phase(), self.agent.clock(), self.agent.table());
     }
 

@@ -1,20 +1,22 @@
 //! Carries out what core's machine asks for, in its order: messages, plans, content, copies, events.
 
 use crate::clock::Reading;
-use crate::content::Content;
 use crate::driver::Driver;
-use crate::filling::Filling;
+use crate::held::Held;
 use crate::line::Link;
 use crate::shelf;
 use crate::status::What;
 use crate::worker::Job;
 use downbeat_core::effect::{Effect, Effects, Verified};
-use downbeat_core::ids::Generation;
-use downbeat_core::message::{Request, Route, ToServer};
+use downbeat_core::ids::{Digest, Generation};
+use downbeat_core::message::{Request, RequestBody, Route, ToServer};
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::LocalTime;
 use downbeat_trace::Input;
 use std::sync::Arc;
+
+/// Bytes that the worker is given at once.
+const PIECE: usize = 64 << 10;
 
 /// What an input brought that is the host's and never enters the machine.
 #[derive(Default)]
@@ -33,13 +35,9 @@ impl Driver {
                 Effect::Hello => self.send(&ToServer::Hello(self.hello.clone())),
                 Effect::Send(request) => self.send_request(request),
                 Effect::Publish(plan) => self.publish(now, &plan),
-                Effect::Begin { target, .. } => self.begin(target, cause.route),
-                Effect::Keep { .. } => {
-                    if let Some(filling) = &mut self.filling {
-                        filling.keep(cause.bytes);
-                    }
-                }
-                Effect::Verify { target } => self.verify(reading, target),
+                Effect::Begin { target, .. } => self.begin(now, target, cause.route),
+                Effect::Keep { .. } => self.keep(now, cause.bytes),
+                Effect::Verify { target } => self.verify(now, target),
                 // Both buffers are memory: the copy is done as soon as it is asked for.
                 Effect::Copy { .. } => self.copied = true,
                 Effect::Event(event) => self.board.tell(now, What::Protocol(event)),
@@ -48,6 +46,9 @@ impl Driver {
     }
 
     fn send_request(&mut self, request: Request) {
+        if let RequestBody::Route { have, .. } = &request.body {
+            self.have = *have;
+        }
         // As late as can be, so that the enclosure's upper end ages as little as can be.
         self.send(&ToServer::Request(Request { sent: self.clock.now(), ..request }));
     }
@@ -69,36 +70,37 @@ impl Driver {
         shelf::publish(&mut self.plan, &self.shelf, plan, needed);
         self.board.tell(now, What::Published(*plan));
         let served = plan.active.filter(|_| !plan.stale);
-        if served.is_some() && served != self.last_good {
-            self.last_good = served;
-            // Also what is verified, or was, and isn't named by a plan yet.
-            let needed = self.shelf.digests().chain(self.verifying).collect();
-            self.ask_worker(now, served.map(|generation| Job::Good { generation, needed }));
+        self.last_good = served.or(self.last_good);
+        // Also what is verified, or was, and isn't named by a plan yet.
+        let held = self.shelf.digests().chain(self.verifying).collect();
+        self.ask_worker(now, Job::Settle { good: served, held });
+    }
+
+    fn begin(&mut self, now: LocalTime, target: Generation, route: Option<&Route>) {
+        self.arrived.clear();
+        let route = Box::new(route.cloned().unwrap_or_default());
+        let base = self.have.map(|have| have.digest);
+        self.ask_worker(now, Job::Begin { target, route, base });
+    }
+
+    fn keep(&mut self, now: LocalTime, bytes: &[u8]) {
+        self.arrived.extend_from_slice(bytes);
+        if self.arrived.len() >= PIECE {
+            let piece = std::mem::take(&mut self.arrived);
+            self.ask_worker(now, Job::Bytes(piece));
         }
     }
 
-    fn begin(&mut self, target: Generation, route: Option<&Route>) {
-        let nothing = Route::default();
-        let route = route.unwrap_or(&nothing);
-        let datasets = &self.hello.datasets;
-        self.filling = Some(Filling::begin(target, route, datasets, self.content_limit, self.keeps_raw));
-    }
-
-    fn verify(&mut self, reading: Reading, target: Generation) {
+    fn verify(&mut self, now: LocalTime, target: Generation) {
+        let piece = std::mem::take(&mut self.arrived);
+        self.ask_worker(now, Job::Bytes(piece));
         self.verification += 1;
-        let number = self.verification;
-        match self.filling.take().filter(|filling| filling.target == target) {
-            Some(filling) => {
-                self.verifying = Some(target.digest);
-                self.ask_worker(reading.local, Some(Job::Verify { number, filling: Box::new(filling) }));
-            }
-            // Nothing of it is here: it is asked for again.
-            None => self.on_verified(reading, target, Verified::Mismatch, None, None),
-        }
+        self.verifying = Some(target.digest);
+        self.ask_worker(now, Job::Verify { number: self.verification, target });
     }
 
-    fn ask_worker(&mut self, now: LocalTime, job: Option<Job>) {
-        if job.is_some_and(|job| self.jobs.send(job).is_err()) {
+    pub(crate) fn ask_worker(&mut self, now: LocalTime, job: Job) {
+        if self.jobs.send(job).is_err() {
             let text = "the agent's worker thread has ended; restart the agent".to_string();
             self.board.tell(now, What::Warning(text));
         }
@@ -110,7 +112,7 @@ impl Driver {
         reading: Reading,
         target: Generation,
         found: Verified,
-        content: Option<Arc<Content>>,
+        held: Option<Arc<Held>>,
         cause: Option<String>,
     ) {
         self.verifying = None;
@@ -120,9 +122,25 @@ impl Driver {
             (_, Some(cause)) => self.board.tell(now, What::Warning(cause)),
             (_, None) => {}
         }
-        if let Some(content) = content {
-            self.shelf.put(target.digest, content);
+        if let Some(held) = held {
+            self.put(target.digest, held);
         }
         self.give(reading, &Input::Verified { target, found }, &Cause::default());
+    }
+
+    /// Puts a generation on the shelf. Readers that keep another one of the same digest go over.
+    fn put(&mut self, digest: Digest, held: Arc<Held>) {
+        let before = self.shelf.get(digest);
+        self.shelf.put(digest, held);
+        before.iter().for_each(|before| before.supersede());
+    }
+
+    /// The worker has made one file of an image's layers.
+    pub(crate) fn on_compacted(&mut self, now: LocalTime, of: &Arc<Held>, held: Arc<Held>) {
+        let digest = held.image.digest();
+        if self.shelf.get(digest).is_some_and(|held| Arc::ptr_eq(&held, of)) {
+            self.put(digest, held);
+            self.board.tell(now, What::Compacted(digest));
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::builder::Builder;
 use crate::clock::Clock;
-use crate::content::Content;
+use crate::held::Held;
+use crate::life::Life;
 use crate::reader::Reader;
 use crate::shelf::Shelf;
 use crate::status::{Board, Happening, Status};
@@ -19,9 +20,9 @@ use tokio::task::JoinHandle;
 /// far as that carries (PROTOCOL §6: a dead agent delays nothing).
 pub struct Agent {
     pub(crate) agent: AgentId,
-    pub(crate) incarnation: Incarnation,
+    pub(crate) life: Arc<Life>,
     pub(crate) cell: Arc<PlanCell>,
-    pub(crate) shelf: Arc<Shelf<Content>>,
+    pub(crate) shelf: Arc<Shelf<Held>>,
     pub(crate) board: Arc<Board>,
     pub(crate) clock: Clock,
     pub(crate) hold_limit: Duration,
@@ -45,12 +46,13 @@ impl Agent {
 
     /// A reader's handle. Make one for each thread, or clone one.
     pub fn reader(&self) -> Reader {
-        Reader::new(self.cell.clone(), self.shelf.clone(), self.clock.clone(), self.hold_limit)
+        let (cell, shelf, life) = (self.cell.clone(), self.shelf.clone(), self.life.clone());
+        Reader::new(cell, shelf, life, self.clock.clone(), self.hold_limit)
     }
 
     /// What the agent is like now.
     pub fn status(&self) -> Status {
-        self.board.status(self.agent, self.incarnation, self.clock.now())
+        self.board.status(self.agent, self.incarnation(), self.clock.now())
     }
 
     /// What happens from now on. A listener that is too far behind is told how much it missed.
@@ -69,9 +71,16 @@ impl Agent {
         self.agent
     }
 
-    /// In which life it is.
+    /// In which life it is. It changes only where content was found damaged: the agent then begins
+    /// anew without it, as if its process had been restarted.
     pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
+        loop {
+            // The instant between two lives is a few stores long.
+            if let Some(life) = self.life.now() {
+                return life;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// The clock that it goes by.

@@ -4,11 +4,12 @@
 //! What a read gets is core's `serving`, how its content is found is in `shelf`. Here is the waiting.
 
 use crate::clock::{Clock, Reading};
-use crate::content::Content;
+use crate::held::Held;
+use crate::life::Life;
 use crate::shelf::{Finder, Found, Shelf};
 use crate::view::{Freshness, Guard};
 use downbeat_core::cell::PlanCell;
-use downbeat_core::ids::Generation;
+use downbeat_core::ids::{Generation, Incarnation};
 use downbeat_core::serving::{Serving, SwitchPlan};
 use downbeat_core::time::LocalTime;
 use std::fmt;
@@ -60,7 +61,10 @@ pub struct Look {
 /// [`Reader::read_now`] not at all. [`Reader::pinned`] gets a generation by its name.
 #[derive(Clone)]
 pub struct Reader {
-    finder: Finder<Content>,
+    finder: Finder<Held>,
+    cell: Arc<PlanCell>,
+    shelf: Arc<Shelf<Held>>,
+    life: Arc<Life>,
     clock: Clock,
     hold_limit: Duration,
 }
@@ -79,11 +83,13 @@ const ASYNC_STEP: Duration = Duration::from_millis(1);
 impl Reader {
     pub(crate) fn new(
         cell: Arc<PlanCell>,
-        shelf: Arc<Shelf<Content>>,
+        shelf: Arc<Shelf<Held>>,
+        life: Arc<Life>,
         clock: Clock,
         hold_limit: Duration,
     ) -> Reader {
-        Reader { finder: Finder::new(cell, shelf), clock, hold_limit }
+        let finder = Finder::new(cell.clone(), shelf.clone());
+        Reader { finder, cell, shelf, life, clock, hold_limit }
     }
 
     /// This reader with another limit on waiting out a hold.
@@ -141,8 +147,19 @@ impl Reader {
     /// request which spans several servers stays on one. `None` where it isn't held any more.
     pub fn pinned(&mut self, generation: Generation) -> Option<Guard> {
         let Look { serving, at, .. } = self.read_now();
-        let content = self.finder.pinned(generation, serving)?;
-        Some(Guard { generation, freshness: Freshness::Pinned, at, content })
+        let mut held = self.finder.pinned(generation, serving)?;
+        if held.is_superseded() {
+            self.look_anew();
+            held = self.finder.pinned(generation, serving)?;
+        }
+        Some(Guard { generation, freshness: Freshness::Pinned, at, held })
+    }
+
+    /// The life of the agent whose plan a look gets: an agent whose content was damaged begins
+    /// another ([`Agent::incarnation`](crate::Agent::incarnation)). `None` for the instant in which
+    /// it changes. A look that stands between two calls with one answer is of that life.
+    pub fn life(&self) -> Option<Incarnation> {
+        self.life.now()
     }
 
     /// The published plan, as of this call.
@@ -150,17 +167,30 @@ impl Reader {
         *self.finder.plan()
     }
 
+    /// Gives up what this handle keeps, so that the shelf is asked again.
+    #[cold]
+    fn look_anew(&mut self) {
+        self.finder = Finder::new(self.cell.clone(), self.shelf.clone());
+    }
+
     /// One look with its content; `None` during a hold.
     fn try_read(&mut self) -> Option<Result<Guard, ReadError>> {
         let clock = &self.clock;
-        let Found { serving, at, content } = self.finder.read(|| clock.read().local);
+        let mut found = self.finder.read(|| clock.read().local);
+        if found.content.as_ref().is_some_and(|held| held.is_superseded()) {
+            self.look_anew();
+            let clock = &self.clock;
+            // If this one is superseded too, it was at this moment.
+            found = self.finder.read(|| clock.read().local);
+        }
+        let Found { serving, at, content } = found;
         let (generation, freshness) = match serving {
             Serving::Active(generation) | Serving::Staged(generation) => (generation, Freshness::Current),
             Serving::Stale(generation) => (generation, Freshness::Stale),
             Serving::Hold => return None,
             Serving::Fenced => return Some(Err(ReadError::Fenced)),
         };
-        Some(Ok(Guard { generation, freshness, at, content: content? }))
+        Some(Ok(Guard { generation, freshness, at, held: content? }))
     }
 }
 
@@ -169,25 +199,32 @@ mod tests {
     use super::*;
     use crate::shelf;
     use downbeat_core::cell::PlanWriter;
+    use downbeat_core::content::{DatasetSum, generation_digest, record_digest};
     use downbeat_core::ids::{BootId, Digest, Name};
+    use downbeat_core::object::ManifestEntry;
     use downbeat_core::serving::{Activation, Mode};
     use downbeat_core::time::Span;
+    use downbeat_image::{Place, SnapshotWriter};
 
     fn generation(number: u8) -> Generation {
         Generation { epoch: number as u64, digest: Digest([number; 32]) }
     }
-    fn content(value: &str) -> Arc<Content> {
-        let mut content = Content::default();
-        content.push(&Name::new("a").unwrap(), b"k", value.as_bytes());
-        Arc::new(content)
+    fn content(value: &str) -> Arc<Held> {
+        let dataset = Name::new("a").unwrap();
+        let mut sum = DatasetSum::EMPTY;
+        sum.add(record_digest(&dataset, b"k", value.as_bytes()));
+        let digest = generation_digest([(&dataset, &sum)]).unwrap();
+        let mut writer = SnapshotWriter::new(&Place::Memory, digest, &[]).unwrap();
+        writer.push(&dataset, b"k", value.as_bytes()).unwrap();
+        Arc::new(Held::new(writer.finish(&[ManifestEntry { dataset, sum }]).unwrap(), None))
     }
     /// Nothing published yet, two generations on the shelf, and an agent that never waits.
-    fn agent() -> (PlanWriter<Arc<PlanCell>>, Reader, Arc<Shelf<Content>>) {
+    fn agent() -> (PlanWriter<Arc<PlanCell>>, Reader, Arc<Shelf<Held>>) {
         let cell = Arc::new(PlanCell::new(&plan()));
         let shelf = Arc::new(Shelf::new(2));
         shelf.put(generation(1).digest, content("one"));
         shelf.put(generation(2).digest, content("two"));
-        let reader = Reader::new(cell.clone(), shelf.clone(), Clock::host(), Duration::ZERO);
+        let reader = Reader::new(cell.clone(), shelf.clone(), Arc::default(), Clock::host(), Duration::ZERO);
         (PlanWriter::new(cell).unwrap(), reader, shelf)
     }
     fn plan() -> SwitchPlan {
@@ -209,12 +246,12 @@ mod tests {
         assert_eq!(reader.read().err(), Some(ReadError::Fenced));
         writer.publish(&switching(LocalTime::MAX, LocalTime::MAX));
         let guard = reader.read().unwrap();
-        assert_eq!((guard.epoch(), guard.get("a", "k")), (1, Some(&b"one"[..])));
+        assert_eq!((guard.epoch(), guard.get("a", "k").unwrap()), (1, Some(&b"one"[..])));
         writer.publish(&switching(LocalTime::MIN, LocalTime::MAX));
         assert_eq!(reader.read().err(), Some(ReadError::Held));
         writer.publish(&switching(LocalTime::MIN, LocalTime::MIN));
         let guard = reader.read().unwrap();
-        assert_eq!((guard.epoch(), guard.get("a", "k")), (2, Some(&b"two"[..])));
+        assert_eq!((guard.epoch(), guard.get("a", "k").unwrap()), (2, Some(&b"two"[..])));
     }
 
     #[test]
@@ -237,11 +274,25 @@ mod tests {
         let pinned = reader.read().unwrap();
         shelf::publish(&mut writer, &shelf, &serving(2), |_| false);
         assert_eq!(reader.read().unwrap().epoch(), 2);
-        assert_eq!(reader.pinned(generation(1)).unwrap().get("a", "k"), Some(&b"one"[..]));
+        assert_eq!(reader.pinned(generation(1)).unwrap().get("a", "k").unwrap(), Some(&b"one"[..]));
         shelf.put(generation(3).digest, content("three"));
         shelf::publish(&mut writer, &shelf, &serving(3), |_| false);
         assert!(reader.pinned(generation(1)).is_none(), "no longer one of the last two");
-        assert_eq!(pinned.get("a", "k"), Some(&b"one"[..]), "a guard keeps its own");
+        assert_eq!(pinned.get("a", "k").unwrap(), Some(&b"one"[..]), "a guard keeps its own");
+    }
+
+    #[test]
+    fn a_reader_goes_over_to_what_took_the_place_of_what_it_keeps() {
+        let (mut writer, mut reader, shelf) = agent();
+        writer.publish(&switching(LocalTime::MAX, LocalTime::MAX));
+        let before = reader.read().unwrap();
+        shelf.put(generation(1).digest, content("compacted"));
+        assert_eq!(reader.read().unwrap().get("a", "k").unwrap(), Some(&b"one"[..]));
+        before.held.supersede();
+        let value = |guard: Guard| guard.get("a", "k").unwrap().map(<[u8]>::to_vec);
+        assert_eq!(value(reader.read().unwrap()), Some(b"compacted".to_vec()));
+        assert_eq!(value(reader.pinned(generation(1)).unwrap()), Some(b"compacted".to_vec()));
+        assert_eq!(value(before), Some(b"one".to_vec()), "a guard keeps its own");
     }
 
     #[test]

@@ -3,20 +3,24 @@
 
 use crate::builder::Builder;
 use crate::clock::{GRANULARITY, SecondSource, boot_id};
-use crate::content::Content;
-use crate::disk::{Disk, OpenError};
+use crate::disk::{Disk, LastGood, OpenError};
 use crate::driver::Driver;
+use crate::filling::{Intake, selection};
 use crate::handle::Agent;
+use crate::held::Held;
+use crate::keeper::Keeper;
+use crate::life::Life;
 use crate::line::{BackOff, Link};
 use crate::shelf::Shelf;
 use crate::status::{Board, What};
-use crate::worker::{Job, Outcome, Validate, Worker};
-use downbeat_core::agent::{Config, Start};
+use crate::worker::{Job, MakeView, Outcome, Worker, made_view};
+use downbeat_core::agent::{Accepts, Config, Start};
 use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::ids::{AgentId, Generation, Incarnation, Name};
 use downbeat_core::message::{DATASETS_MAX, Hello, TOKEN_MAX, VERSION};
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::Span;
+use downbeat_image::Place;
 use downbeat_trace::Traced;
 use std::fmt;
 use std::path::PathBuf;
@@ -101,8 +105,10 @@ impl Builder {
         let incarnation = Incarnation(random_u64()?);
         let mut hello = self.hello(incarnation)?;
         let server = self.server.clone().ok_or(StartError::Missing("server"))?;
-        let Opened { disk, agent, content, last_good, warnings } = self.open(&hello)?;
+        let Opened { disk, agent, found, mut warnings } = self.open(&hello)?;
         hello.agent = agent;
+        let found = held(found, self.make_view, &mut warnings).await;
+        let last_good = found.as_ref().map(|(generation, _)| *generation);
 
         let boot = boot_id();
         let reading = self.clock.read();
@@ -113,27 +119,31 @@ impl Builder {
         let board = Arc::new(Board::new(nothing));
         warnings.into_iter().for_each(|warning| board.tell(now, What::Warning(warning)));
         let shelf = Arc::new(Shelf::new(self.kept));
-        if let (Some(content), Some(generation)) = (content, last_good) {
-            shelf.put(generation.digest, Arc::new(content));
+        if let Some((generation, held)) = &found {
+            shelf.put(generation.digest, held.clone());
         }
-        let keeps_raw = disk.is_some();
-        let Working { jobs, outcomes, end } = employ(disk, self.validate.take())?;
+        let place = disk.as_ref().map_or(Place::Memory, Disk::place);
+        let keeper = Keeper::new(disk, place.clone(), found);
+        let intake = Intake { place, datasets: hello.datasets.clone(), limit: self.content_limit };
+        let Working { jobs, outcomes, end } = self.employ(intake, keeper)?;
         let (stop, stopped) = oneshot::channel();
         let back_off = |span: Span| Duration::from_nanos(span.as_nanos().unsigned_abs());
+        let (config, life) = (self.config(agent), Arc::new(Life::new(incarnation)));
         let driver = Driver {
-            agent: Traced::new(self.recorder.clone(), reading.host, &hello.farm, self.config(agent), start),
+            agent: Traced::new(self.recorder.clone(), reading.host, &hello.farm, config, start),
+            config,
+            life: life.clone(),
             clock: self.clock.clone(),
             board: board.clone(),
             shelf: shelf.clone(),
             plan: PlanWriter::new(cell.clone()).expect("a cell that was just made has no writer"),
             hello,
             server,
-            content_limit: self.content_limit,
-            keeps_raw,
             link: Link::Down { until: tokio::time::Instant::now() },
             back_off: BackOff::new(back_off(self.back_off.0), back_off(self.back_off.1)),
             silence_limit: self.silence_limit,
-            filling: None,
+            have: None,
+            arrived: Vec::new(),
             verification: 0,
             verifying: None,
             last_good,
@@ -147,7 +157,7 @@ impl Builder {
         };
         let running = runtime.spawn(driver.run());
         let Builder { clock, hold_limit, .. } = self;
-        Ok(Agent { agent, incarnation, cell, shelf, board, clock, hold_limit, stop, running, end })
+        Ok(Agent { agent, life, cell, shelf, board, clock, hold_limit, stop, running, end })
     }
 
     fn config(&self, agent: AgentId) -> Config {
@@ -160,6 +170,7 @@ impl Builder {
             samples: self.samples,
             reports: self.reports,
             guards: self.guards,
+            accepts: Accepts::Packed,
             ..Config::new(agent, self.mode)
         }
     }
@@ -191,7 +202,7 @@ impl Builder {
         let mut fresh = [0; 16];
         getrandom::fill(&mut fresh).map_err(|error| StartError::Random(error.to_string()))?;
         let agent = self.agent.unwrap_or(AgentId(fresh));
-        let mut opened = Opened { disk: None, agent, content: None, last_good: None, warnings: Vec::new() };
+        let mut opened = Opened { disk: None, agent, found: None, warnings: Vec::new() };
         let Some(path) = &self.state_dir else { return Ok(opened) };
         let disk = Disk::open(path).map_err(|error| match error {
             OpenError::InUse => StartError::InUse(path.clone()),
@@ -203,12 +214,10 @@ impl Builder {
             opened.agent = id;
             opened.warnings.extend(warning);
         }
-        let (found, warning) = disk.last_good(&hello.datasets);
+        let (found, warning) = disk.last_good(&selection(&hello.datasets));
         opened.warnings.extend(warning);
-        if let Some(found) = found {
-            opened.last_good = Some(found.generation);
-            opened.content = Some(found.content);
-        }
+        opened.warnings.extend(disk.remove_old_objects());
+        opened.found = found;
         opened.disk = Some(disk);
         Ok(opened)
     }
@@ -218,8 +227,7 @@ impl Builder {
 struct Opened {
     disk: Option<Disk>,
     agent: AgentId,
-    content: Option<Content>,
-    last_good: Option<Generation>,
+    found: Option<LastGood>,
     warnings: Vec<String>,
 }
 
@@ -227,7 +235,7 @@ fn name(text: &str) -> Result<Name, StartError> {
     Name::new(text).map_err(|_| StartError::Name(text.to_string()))
 }
 
-fn random_u64() -> Result<u64, StartError> {
+pub(crate) fn random_u64() -> Result<u64, StartError> {
     getrandom::u64().map_err(|error| StartError::Random(error.to_string()))
 }
 
@@ -239,19 +247,52 @@ struct Working {
     end: oneshot::Receiver<()>,
 }
 
-fn employ(disk: Option<Disk>, validate: Option<Validate>) -> Result<Working, StartError> {
-    let (jobs, asked) = mpsc::channel();
-    let (sender, outcomes) = channel::unbounded_channel();
-    let (ended, end) = oneshot::channel::<()>();
-    let worker = Worker { disk, validate, outcomes: sender };
-    let work = move || {
-        worker.run(&asked);
-        // The worker is gone, and with it the lock on its directory: only now has the agent ended.
-        drop(ended);
-    };
-    std::thread::Builder::new()
-        .name("downbeat-worker".to_string())
-        .spawn(work)
-        .map_err(StartError::Thread)?;
-    Ok(Working { jobs, outcomes, end })
+/// What was found, with the host's view of it. A warning says why it is left out.
+async fn held(
+    found: Option<LastGood>,
+    make_view: Option<MakeView>,
+    warnings: &mut Vec<String>,
+) -> Option<(Generation, Arc<Held>)> {
+    let LastGood { generation, image } = found?;
+    let making = move || made_view(make_view, generation, &image).map(|view| Held::new(image, view));
+    // Without a view there is nothing to wait for.
+    let made = if make_view.is_none() { Ok(making()) } else { tokio::task::spawn_blocking(making).await };
+    let made = made.map_err(|error| error.to_string()).flatten();
+    match made {
+        Ok(held) => Some((generation, Arc::new(held))),
+        Err(cause) => {
+            warnings.push(format!(
+                "the last good generation is left out and retrieved again: the host won't take it: {cause}"
+            ));
+            None
+        }
+    }
+}
+
+impl Builder {
+    fn employ(&mut self, intake: Intake, keeper: Keeper) -> Result<Working, StartError> {
+        let (jobs, asked) = mpsc::channel();
+        let (sender, outcomes) = channel::unbounded_channel();
+        let (ended, end) = oneshot::channel::<()>();
+        let worker = Worker {
+            intake: Arc::new(intake),
+            validate: self.validate.take(),
+            make_view: self.make_view,
+            jobs: asked,
+            outcomes: sender,
+            keeper,
+            next: None,
+            filled: None,
+        };
+        let work = move || {
+            worker.run();
+            // The worker is gone, and with it the lock on its directory: only now has the agent ended.
+            drop(ended);
+        };
+        std::thread::Builder::new()
+            .name("downbeat-worker".to_string())
+            .spawn(work)
+            .map_err(StartError::Thread)?;
+        Ok(Working { jobs, outcomes, end })
+    }
 }

@@ -5,7 +5,7 @@ use downbeat_core::clock::Enclosure;
 use downbeat_core::effect::Event;
 use downbeat_core::frame::{Dropped, Fault};
 use downbeat_core::guard::Guards;
-use downbeat_core::ids::{AgentId, Generation, Incarnation};
+use downbeat_core::ids::{AgentId, Digest, Generation, Incarnation};
 use downbeat_core::message::{Phase, Veto};
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::table::TableView;
@@ -47,6 +47,11 @@ pub enum What {
     Refused(Generation, Veto, String),
     /// A second source contradicts the clock (PROTOCOL §2): the samples are dropped.
     ClockJumped,
+    /// Content that was held is damaged, and the agent began another life without it: it is
+    /// retrieved again.
+    Damaged(Generation),
+    /// The layers of a generation's image became one file, which is read from now on.
+    Compacted(Digest),
     /// Something on the disk can't be used, or couldn't be written; the agent goes on without.
     Warning(String),
 }
@@ -74,6 +79,10 @@ pub struct Counters {
     pub unsent: u64,
     /// Switches to a new generation.
     pub switches: u64,
+    /// Times that content was found damaged.
+    pub damaged: u64,
+    /// Images that were compacted.
+    pub compactions: u64,
 }
 
 /// A snapshot of an agent.
@@ -223,6 +232,8 @@ fn count(counters: &mut Counters, what: &What) {
         What::Protocol(Event::Mismatch(_)) => &mut counters.mismatches,
         What::Protocol(Event::Refused(_)) => &mut counters.refused,
         What::Protocol(Event::Switched(_)) => &mut counters.switches,
+        What::Damaged(_) => &mut counters.damaged,
+        What::Compacted(_) => &mut counters.compactions,
         What::BadFrame(fault) => {
             let frames = &mut counters.bad_frames;
             let counter = match fault {

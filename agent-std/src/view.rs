@@ -1,8 +1,11 @@
 //! What a read sees: one generation, held for as long as the host wants it (a pinned read).
 
-use crate::content::{Content, Dataset};
+use crate::held::Held;
 use downbeat_core::ids::{Digest, Epoch, Generation};
 use downbeat_core::time::LocalTime;
+use downbeat_image::{Damaged, Dataset, Image};
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 /// Whether what was read is known to be live.
@@ -16,14 +19,39 @@ pub enum Freshness {
     Pinned,
 }
 
+/// What a host makes of a generation before it is served: an index, decoded values, a total. It is
+/// made on the agent's worker thread while the generation is staged, long before T, and handed to
+/// readers with the generation, so that both go live at one instant.
+///
+/// Asked for by [`Builder::view`](crate::Builder::view), read by [`Guard::view`].
+pub trait View: Sized + Send + Sync + 'static {
+    /// Makes it of a generation's records.
+    ///
+    /// # Errors
+    /// The reason for which the host won't take the generation: it is refused, as by
+    /// [`Builder::validate`](crate::Builder::validate).
+    fn build(generation: Generation, image: &Image) -> Result<Self, Box<dyn Error + Send + Sync>>;
+}
+
 /// One read of one generation. It never changes: all of what is read through it is of one epoch,
 /// however long it is kept. Cheap to clone, and independent of the agent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Guard {
     pub(crate) generation: Generation,
     pub(crate) freshness: Freshness,
     pub(crate) at: LocalTime,
-    pub(crate) content: Arc<Content>,
+    pub(crate) held: Arc<Held>,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Guard { generation, freshness, at, .. } = self;
+        f.debug_struct("Guard")
+            .field("generation", generation)
+            .field("freshness", freshness)
+            .field("at", at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Guard {
@@ -53,27 +81,46 @@ impl Guard {
         self.at
     }
 
-    /// The value of a key; `None` where there is no such record.
-    pub fn get(&self, dataset: &str, key: impl AsRef<[u8]>) -> Option<&[u8]> {
-        self.content.get(dataset, key.as_ref())
+    /// The value of a key; `None` where there is no such record. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`Damaged`]: the part of the image in which it would be isn't what was written. The agent
+    /// finds out by itself: it stops serving the generation and retrieves it again, so a later
+    /// read gets it.
+    #[inline]
+    pub fn get(&self, dataset: &str, key: impl AsRef<[u8]>) -> Result<Option<&[u8]>, Damaged> {
+        self.held.image.get(dataset, key.as_ref())
     }
 
-    /// The records of a dataset, ascending by key; none where there is no such dataset.
-    pub fn iter(&self, dataset: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.content.dataset(dataset).into_iter().flat_map(Dataset::iter)
+    /// A dataset, for many reads of it; `None` where it has no records.
+    pub fn dataset(&self, name: &str) -> Option<&Dataset> {
+        self.held.image.dataset(name)
     }
 
-    /// The records of a dataset whose keys begin with `prefix`, ascending by key.
+    /// The records of a dataset, ascending by key; none where there is no such dataset. After
+    /// damage (see [`Guard::get`]) it ends.
+    pub fn iter(&self, dataset: &str) -> impl Iterator<Item = Result<(&[u8], &[u8]), Damaged>> {
+        self.dataset(dataset).into_iter().flat_map(Dataset::iter)
+    }
+
+    /// The records of a dataset whose keys begin with `prefix`, ascending by key. After damage
+    /// (see [`Guard::get`]) it ends.
     pub fn prefix<'a>(
         &'a self,
         dataset: &str,
         prefix: &'a [u8],
-    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        self.content.dataset(dataset).into_iter().flat_map(move |dataset| dataset.prefix(prefix))
+    ) -> impl Iterator<Item = Result<(&'a [u8], &'a [u8]), Damaged>> {
+        self.dataset(dataset).into_iter().flat_map(move |dataset| dataset.prefix(prefix))
+    }
+
+    /// What the host made of the generation while it was staged. `None` where the agent was built
+    /// without [`Builder::view`](crate::Builder::view), or with another type's.
+    pub fn view<V: View>(&self) -> Option<&V> {
+        self.held.view.as_deref()?.downcast_ref()
     }
 
     /// All of it.
-    pub fn content(&self) -> &Content {
-        &self.content
+    pub fn image(&self) -> &Image {
+        &self.held.image
     }
 }

@@ -35,7 +35,7 @@ async fn an_agent_reconnects_after_a_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn noise_and_repeated_replies_are_counted_and_do_no_harm() {
     let server = Server::start(records(&[("a", "k", "1")])).await;
-    server.faults(Faults { noise: true, twice: true, damage: false });
+    server.faults(Faults { noise: true, twice: true, ..Faults::default() });
     let agent = server.agent().start().await.unwrap();
     server.put("a", "k", "2");
     let status = until(&agent, "two switches", |status| status.counters.switches >= 2).await;
@@ -55,7 +55,7 @@ async fn damaged_content_is_retrieved_again() {
     assert_eq!(reader.read().err(), Some(ReadError::Fenced), "nothing damaged is visible");
     server.faults(Faults::default());
     until_true("a read", || reader.read().is_ok()).await;
-    assert_eq!(reader.read().unwrap().get("a", "k"), Some(&b"1"[..]));
+    assert_eq!(reader.read().unwrap().get("a", "k").unwrap(), Some(&b"1"[..]));
     agent.stop().await;
 }
 
@@ -64,7 +64,7 @@ async fn what_the_host_refuses_is_not_staged_and_reported() {
     let server = Server::start(records(&[("a", "k", "good")])).await;
     let agent = server
         .agent()
-        .validate(|_, content| match content.get("a", b"k") {
+        .validate(|_, image| match image.get("a", b"k").unwrap() {
             Some(b"bad") => Err("a bad value".to_string()),
             Some(b"panic") => panic!("a validation with a bug"),
             _ => Ok(()),
@@ -85,11 +85,11 @@ async fn what_the_host_refuses_is_not_staged_and_reported() {
         .await;
         until_true("stale reads", || reader.read().is_ok_and(|guard| guard.freshness() == Freshness::Stale))
             .await;
-        assert_eq!(reader.read().unwrap().get("a", "k"), Some(&b"good"[..]));
+        assert_eq!(reader.read().unwrap().get("a", "k").unwrap(), Some(&b"good"[..]));
     }
     server.put("a", "k", "better");
     until_true("the better value", || {
-        reader.read().is_ok_and(|guard| guard.get("a", "k") == Some(&b"better"[..]))
+        reader.read().is_ok_and(|guard| guard.get("a", "k").unwrap() == Some(&b"better"[..]))
     })
     .await;
     agent.stop().await;
@@ -106,7 +106,7 @@ async fn a_generation_over_the_limit_is_refused() {
     assert!(happened(&status, |what| matches!(what, What::Refused(_, Veto::TooLarge, _))), "{status:#?}");
     server.put("a", "k", "smaller");
     until_true("the smaller value", || {
-        reader.read().is_ok_and(|guard| guard.get("a", "k") == Some(&b"smaller"[..]))
+        reader.read().is_ok_and(|guard| guard.get("a", "k").unwrap() == Some(&b"smaller"[..]))
     })
     .await;
     agent.stop().await;
@@ -131,7 +131,7 @@ async fn a_strict_agent_is_fenced_without_its_server_and_recovers() {
     until_true("the new value on both", || {
         [&mut of_strict, &mut of_prompt].into_iter().all(|reader| {
             reader.read().is_ok_and(|guard| {
-                guard.freshness() == Freshness::Current && guard.get("a", "k") == Some(&b"2"[..])
+                guard.freshness() == Freshness::Current && guard.get("a", "k").unwrap() == Some(&b"2"[..])
             })
         })
     })

@@ -1,6 +1,7 @@
 //! `downbeat agent`: the reference agent as a program. What an agent does is in `downbeat-agent`; here
 //! are its flags, its log, and a reader that says what readers see.
 
+use crate::check::Check;
 use crate::digest::digest;
 use crate::failure::Failure;
 use crate::serve::{Signals, recorder};
@@ -50,6 +51,14 @@ pub(crate) struct Run {
     /// After how long without a server a prompt agent serves its last good generation, marked stale
     #[arg(long, default_value = "5s", value_parser = show::parse_span)]
     start_wait: i64,
+    /// A command that judges each generation before it is staged: it gets the records on standard input, a JSON object
+    /// a line, and DOWNBEAT_FARM, DOWNBEAT_EPOCH, DOWNBEAT_DIGEST and DOWNBEAT_RECORDS; if it fails, the generation is
+    /// refused with what it said last on standard error
+    #[arg(long, env = "DOWNBEAT_CHECK", value_name = "COMMAND")]
+    check: Option<String>,
+    /// After how long that command is ended, which refuses the generation
+    #[arg(long, default_value = "10s", value_parser = show::parse_span, requires = "check")]
+    check_limit: i64,
     /// Prints a line whenever what a reader sees changes
     #[arg(long)]
     print: bool,
@@ -72,9 +81,6 @@ pub(crate) struct Run {
     /// For tests: how long a server may leave requests unanswered
     #[arg(long, hide = true, default_value = "5s", value_parser = show::parse_span)]
     silence_limit: i64,
-    /// For tests: refuses a generation in which a value contains this, as a host's own validation would
-    #[arg(long, hide = true, value_name = "TEXT")]
-    refuse: Option<String>,
     /// For tests: with --json, says this often what is still seen, and tells of switches
     #[arg(long, hide = true, value_parser = show::parse_span)]
     repeat: Option<i64>,
@@ -120,9 +126,16 @@ impl Run {
         runtime.block_on(async {
             let signals = Signals::new()?;
             let recorder = recorder(self.trace.as_deref())?;
-            let agent = self.builder().trace(recorder.clone()).start().await.map_err(Failure::own)?;
-            let log = tokio::spawn(log(agent.happenings(), self.json && self.repeat.is_some()));
             let stop = Arc::new(AtomicBool::new(false));
+            let agent = self.builder(&stop).trace(recorder.clone()).start().await.map_err(Failure::own)?;
+            let happenings = agent.happenings();
+            // What there was to say about its state directory was said before anybody could listen.
+            for happening in agent.status().last {
+                if let What::Warning(text) = happening.what {
+                    tracing::warn!("{text}");
+                }
+            }
+            let log = tokio::spawn(log(happenings, self.json && self.repeat.is_some()));
             let printer = (self.print || self.json).then(|| {
                 let (reader, stop) = (agent.reader(), stop.clone());
                 let (json, repeat) = (self.json, self.repeat.filter(|_| self.json));
@@ -146,7 +159,7 @@ impl Run {
         })
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self, stop: &Arc<AtomicBool>) -> Builder {
         let mut builder = Agent::builder()
             .server(&self.server)
             .farm(&self.farm)
@@ -160,16 +173,17 @@ impl Run {
         if let Some(path) = &self.state_dir {
             builder = builder.state_dir(path);
         }
-        if let Some(odd) = self.refuse.clone() {
-            builder = builder.validate(move |_, content| {
-                let mut records = content.datasets().flat_map(|(_, dataset)| dataset.iter());
-                let found =
-                    records.find(|(_, value)| value.windows(odd.len().max(1)).any(|at| at == odd.as_bytes()));
-                found.map_or(Ok(()), |(key, _)| Err(format!("the value of {key:?} contains {odd:?}")))
-            });
-        }
         for dataset in &self.datasets {
             builder = builder.dataset(dataset);
+        }
+        if let Some(command) = &self.check {
+            let check = Check {
+                command: command.clone(),
+                limit: Duration::from_nanos(self.check_limit.unsigned_abs()),
+                farm: self.farm.clone(),
+                stop: stop.clone(),
+            };
+            builder = builder.validate(move |generation, image| check.judge(generation, image));
         }
         if self.clock_offset != 0 || self.clock_rate_ppm != 0 {
             let offset = Span::from_nanos(self.clock_offset);
@@ -210,6 +224,10 @@ async fn log(mut happenings: tokio::sync::broadcast::Receiver<downbeat_agent::Ha
                 }
             }
             What::ClockJumped => tracing::error!("this host's clock jumped; all time samples are dropped"),
+            What::Damaged(generation) => {
+                tracing::error!(epoch = generation.epoch, "content is damaged; it is retrieved again");
+            }
+            What::Compacted(digest) => tracing::debug!(%digest, "compacted"),
             What::Warning(text) => tracing::warn!("{text}"),
             What::BadFrame(fault) => tracing::warn!(?fault, "a frame is dropped"),
             What::Protocol(event) => tracing::debug!(?event, "protocol"),
@@ -257,7 +275,12 @@ fn print(mut reader: Reader, as_json: bool, repeat: Option<i64>, mut teller: Tel
     let mut before: Option<(Sight, LocalTime)> = None;
     let mut said = LocalTime::MIN;
     while !stop.load(Ordering::Relaxed) {
-        let look = reader.read_now();
+        let (life, look) = look(&mut reader);
+        if life != teller.life {
+            // What was seen of the life before is not the new one's.
+            teller.end();
+            teller = Teller { life, last: None, ..teller };
+        }
         let sight = Sight::of(look.serving);
         let digest = teller.note(look, &mut reader, repeat);
         if before.is_none_or(|(last, _)| last != sight) {
@@ -285,6 +308,18 @@ fn print(mut reader: Reader, as_json: bool, repeat: Option<i64>, mut teller: Tel
         } else {
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+/// A look, and the life of the agent that it is of.
+fn look(reader: &mut Reader) -> (Incarnation, Look) {
+    loop {
+        let life = reader.life();
+        let look = reader.read_now();
+        if let Some(life) = life.filter(|_| reader.life() == life) {
+            return (life, look);
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -318,6 +353,15 @@ impl Teller {
         None
     }
 
+    /// The last look of a life.
+    fn end(&self) {
+        if let Some((last, told)) = self.last
+            && told < last.host
+        {
+            self.tell(last, None);
+        }
+    }
+
     fn tell_new(&self, look: Look, reader: &mut Reader) -> Option<Digest> {
         let records = records_digest(reader, Sight::of(look.serving));
         self.tell(look, records);
@@ -330,16 +374,22 @@ impl Teller {
     }
 }
 
-fn records(reader: &mut Reader, sight: Sight) -> Option<usize> {
-    reader.pinned(sight.generation?).map(|guard| guard.content().len())
+fn records(reader: &mut Reader, sight: Sight) -> Option<u64> {
+    reader.pinned(sight.generation?).map(|guard| guard.image().len())
 }
 
 /// The digest of the records that a reader gets, computed from them: whoever compares it with the
-/// generation's sees whether they are whole (S5).
+/// generation's sees whether they are whole (S5). `None` where they are damaged, which the agent finds
+/// out by itself.
 fn records_digest(reader: &mut Reader, sight: Sight) -> Option<Digest> {
     let guard = reader.pinned(sight.generation?)?;
-    let datasets = guard.content().datasets();
-    digest(datasets.flat_map(|(name, dataset)| dataset.iter().map(move |(key, value)| (name, key, value))))
+    guard.image().verify().ok()?;
+    // Nothing is damaged any more, so nothing is left out.
+    let records = guard.image().datasets().flat_map(|dataset| {
+        let name = dataset.name().as_str();
+        dataset.iter().flatten().map(move |(key, value)| (name, key, value))
+    });
+    digest(records)
 }
 
 fn line_json(

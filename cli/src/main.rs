@@ -5,6 +5,7 @@
 mod print;
 mod agent;
 mod bulk;
+mod check;
 mod demo;
 mod digest;
 mod failure;

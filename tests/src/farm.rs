@@ -73,6 +73,8 @@ struct Slot {
     relay: Relay,
     process: Option<Process>,
     lives: u32,
+    /// The command that judges generations there.
+    check: Option<String>,
 }
 
 impl Farm {
@@ -98,6 +100,7 @@ impl Farm {
             relay: relay(number),
             process: None,
             lives: 0,
+            check: None,
         };
         let agents: Vec<_> = agents.iter().enumerate().map(slot).collect();
         let mut farm = Farm {
@@ -205,12 +208,30 @@ impl Farm {
         command.arg(format!("--clock-rate-ppm={}", slot.setup.rate));
         command.env("DOWNBEAT_LOG", "info");
         command.args(["--longest-back-off", "400ms", "--silence-limit", "1500ms", "--start-wait", "1s"]);
+        if let Some(check) = &slot.check {
+            command.arg("--check").arg(check);
+        }
         command.arg("--trace").arg(self.life_trace(agent, lives));
         let printed = self.life_file(agent, lives);
         let process =
             Process::printing(command, &printed, &here.join("errors.txt")).expect("the agent starts");
         let slot = &mut self.agents[agent];
         slot.process = Some(process);
+    }
+
+    /// From its next start on an agent has each generation judged by a command.
+    pub fn check(&mut self, agent: usize, command: &str) {
+        self.agents[agent].check = Some(command.to_owned());
+    }
+
+    /// What an agent has logged, over all its lives.
+    pub fn logged(&self, agent: usize) -> String {
+        std::fs::read_to_string(self.agent_folder(agent).join("errors.txt")).unwrap_or_default()
+    }
+
+    /// Where an agent keeps its state.
+    pub fn state_folder(&self, agent: usize) -> PathBuf {
+        self.agent_folder(agent).join("state")
     }
 
     /// `kill -9` on an agent.

@@ -11,14 +11,14 @@ use downbeat_agent::core::message::{
     ErrorCode, Hello, ObjectRef, Reply, ReplyBody, Report, Request, RequestBody, Route, Stamp, ToAgent,
     ToServer, VERSION, Welcome,
 };
-use downbeat_agent::core::object::{ManifestEntry, Writer};
+use downbeat_agent::core::object::{ManifestEntry, PackedHead, Writer};
 use downbeat_agent::core::server::{Effect, Facts, Verdict, transition};
 use downbeat_agent::core::session::{Access, Session};
 use downbeat_agent::core::settings::{Limits, Settings};
 use downbeat_agent::core::table::SyncTable;
 use downbeat_agent::core::time::{Rate, ServerTime, Span};
 use downbeat_agent::{Agent, Builder, Clock, Status};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,6 +36,10 @@ pub(crate) struct Faults {
     pub(crate) twice: bool,
     /// A byte of each fetch changed.
     pub(crate) damage: bool,
+    /// Whatever is asked for, an uncompressed snapshot: a server of before packed objects.
+    pub(crate) plain: bool,
+    /// Deltas that lead elsewhere than they say.
+    pub(crate) wrong_deltas: bool,
 }
 
 struct State {
@@ -45,6 +49,8 @@ struct State {
     objects: HashMap<Digest, Vec<u8>>,
     reports: HashMap<AgentId, Report>,
     faults: Faults,
+    /// Routes that were asked for: from where, and whether only a snapshot would do.
+    routes: Vec<(Option<Generation>, bool)>,
 }
 
 struct Production<'a>(&'a Records);
@@ -131,6 +137,7 @@ impl Server {
             objects: HashMap::new(),
             reports: HashMap::new(),
             faults: Faults::default(),
+            routes: Vec::new(),
         };
         let mut server = Server {
             state: Arc::new(Mutex::new(state)),
@@ -195,6 +202,11 @@ impl Server {
 
     pub(crate) fn content(&self, digest: Digest) -> Option<Records> {
         self.state.lock().unwrap().contents.get(&digest).cloned()
+    }
+
+    /// The routes that were asked for so far.
+    pub(crate) fn routes(&self) -> Vec<(Option<Generation>, bool)> {
+        self.state.lock().unwrap().routes.clone()
     }
 
     pub(crate) fn report(&self, agent: AgentId) -> Option<Report> {
@@ -283,7 +295,10 @@ fn on_request(
             done.reply
         }
         None => match &request.body {
-            RequestBody::Route { target, .. } => state.route(*target),
+            RequestBody::Route { target, have, snapshots_only } => {
+                state.routes.push((*have, *snapshots_only));
+                state.route(*target, *have, *snapshots_only || state.faults.plain)
+            }
             RequestBody::Fetch { object, offset, len } => state.fetch(*object, *offset, *len, &mut bytes),
             RequestBody::Report(report) => {
                 state.reports.insert(id.agent, report.clone());
@@ -311,24 +326,19 @@ fn send(message: &ToAgent<&[u8]>, output: &mut Vec<u8>) {
 }
 
 impl State {
-    fn route(&mut self, target: Generation) -> ReplyBody<()> {
+    /// One object: a packed delta where that is possible, a packed snapshot, or a plain one.
+    fn route(&mut self, target: Generation, have: Option<Generation>, plain: bool) -> ReplyBody<()> {
         if target != self.table.staged && Some(target) != self.table.active {
             return ReplyBody::Gone;
         }
         let Some(records) = self.contents.get(&target.digest) else { return ReplyBody::Gone };
-        let manifest = manifest(records);
-        let mut bytes = Vec::new();
-        let mut writer =
-            Writer::new(None, target, &manifest, |part: &[u8]| bytes.extend_from_slice(part)).unwrap();
-        for (dataset, records) in records {
-            writer.dataset(&Name::new(dataset).unwrap()).unwrap();
-            records.iter().for_each(|(key, value)| writer.put(key, value).unwrap());
+        let before = have.and_then(|have| Some((have, self.contents.get(&have.digest)?)));
+        let (mut object, mut bytes) = object(before.filter(|_| !plain), target, records, self.faults);
+        if !plain {
+            (object, bytes) = packed(object, &bytes);
         }
-        let object: ObjectRef = writer.finish().unwrap();
         self.objects.insert(object.name, bytes);
-        let mut route = Route::default();
-        route.objects.push(object).unwrap();
-        ReplyBody::Route(route)
+        ReplyBody::Route(Route { objects: [object].into_iter().collect() })
     }
 
     fn fetch(&self, object: Digest, offset: u64, len: u16, bytes: &mut Vec<u8>) -> ReplyBody<()> {
@@ -341,6 +351,48 @@ impl State {
         }
         ReplyBody::Bytes { offset, total: object.len() as u64, bytes: () }
     }
+}
+
+/// An object that leads to a generation with these records, from one with others.
+fn object(
+    before: Option<(Generation, &Records)>,
+    target: Generation,
+    records: &Records,
+    faults: Faults,
+) -> (ObjectRef, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let manifest = manifest(records);
+    let base = before.map(|(generation, _)| generation);
+    let mut writer =
+        Writer::new(base, target, &manifest, |part: &[u8]| bytes.extend_from_slice(part)).unwrap();
+    let old = before.map(|(_, records)| records.clone()).unwrap_or_default();
+    let names: BTreeSet<&String> = old.keys().chain(records.keys()).collect();
+    let nothing = BTreeMap::new();
+    for name in names {
+        let (old, new) = (old.get(name).unwrap_or(&nothing), records.get(name).unwrap_or(&nothing));
+        let keys: BTreeSet<&Vec<u8>> = old.keys().chain(new.keys()).collect();
+        let changed: Vec<_> = keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).collect();
+        if !changed.is_empty() {
+            writer.dataset(&Name::new(name).unwrap()).unwrap();
+        }
+        for key in changed {
+            match new.get(key) {
+                Some(_) if base.is_some() && faults.wrong_deltas => writer.put(key, b"wrong").unwrap(),
+                Some(value) => writer.put(key, value).unwrap(),
+                None => writer.delete(key).unwrap(),
+            }
+        }
+    }
+    let object = writer.finish().unwrap();
+    (object, bytes)
+}
+
+/// The same, packed.
+fn packed(object: ObjectRef, bytes: &[u8]) -> (ObjectRef, Vec<u8>) {
+    let frame = zstd::encode_all(bytes, 3).unwrap();
+    let bytes = [&PackedHead { object }.to_bytes()[..], &frame].concat();
+    let name = Digest(*blake3::hash(&bytes).as_bytes());
+    (ObjectRef { name, len: bytes.len() as u64 }, bytes)
 }
 
 /// How long a test waits for something that must happen, on however slow a machine.

@@ -207,9 +207,11 @@ fn read_contents(readers: &mut [(Reader, Incarnation)], shared: &Shared, recorde
             let Some(guard) = reader.pinned(served.generation) else { continue };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let mut records = Records::new();
-            for (name, dataset) in guard.content().datasets() {
-                let named = dataset.iter().map(|(key, value)| ((name.to_owned(), text(key)), text(value)));
-                records.extend(named);
+            for dataset in guard.image().datasets() {
+                let name = dataset.name().as_str();
+                // The demo's generations are in memory, where nothing damages them.
+                let whole = dataset.iter().flatten();
+                records.extend(whole.map(|(key, value)| ((name.to_owned(), text(key)), text(value))));
             }
             tell_content(*life, served.generation, &records, recorder);
             served.content = Some(Arc::new(records));

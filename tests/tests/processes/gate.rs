@@ -52,7 +52,8 @@ impl Play {
         let at = |name: &str| folder.path().join(name);
         let agent = |number: usize| {
             let mut command = Command::new(downbeat());
-            command.args(["agent", "--json", "--farm", FARM, "--mode", "strict", "--refuse", ODD]);
+            command.args(["agent", "--json", "--farm", FARM, "--mode", "strict", "--check"]);
+            command.arg(format!("! grep -F {ODD} >&2"));
             command.args(["--longest-back-off", "400ms", "--silence-limit", "1500ms"]);
             command.arg("--server").arg(control.to_string()).arg("--trace").arg(at(&trace(number)));
             Process::printing(command, &at(&number.to_string()), &at("errors.txt")).expect("an agent starts")
