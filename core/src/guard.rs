@@ -101,6 +101,9 @@ pub enum Guard {
     WentLive,
     /// The local instant before which T can't have passed is rounded toward the past (§2).
     RoundsOutward,
+    /// An advance begins a cycle only if T has passed by the server's time as it is now: its clock may
+    /// have gone back since the grant (§4, §12 w).
+    DueAtAdvance,
 }
 
 impl Guard {
@@ -149,6 +152,7 @@ impl Guard {
         Guard::PageServesCurrent,
         Guard::WentLive,
         Guard::RoundsOutward,
+        Guard::DueAtAdvance,
     ];
 }
 

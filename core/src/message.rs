@@ -359,7 +359,8 @@ pub enum Refusal {
     LeaseOver,
     /// Another activation than the one fixed at the grant (the initiator's fault).
     WrongActivation,
-    /// Granted before T: can't happen to a table that this core wrote (a fault of the store).
+    /// T has not passed by the server's clock: it went back after the grant. (Granted before T: can't
+    /// happen to a table that this core wrote, but a fault of the store ends here too.)
     GrantedEarly,
 }
 

@@ -208,6 +208,11 @@ fn holder(
     if !table.activation.passed(lock.granted_at) && checks_due(guards) {
         return Err(Refusal::GrantedEarly);
     }
+    // A grant from before the server's clock went back would make k active ahead of T by that clock, and
+    // agents that were told of T since would still serve what was before (S7).
+    if !table.activation.passed(now) && checks_due(guards) && guards.on(Guard::DueAtAdvance) {
+        return Err(Refusal::GrantedEarly);
+    }
     if !guards.on(Guard::ActivationCheck) {
         return Ok(Lock { next: activation, ..lock });
     }

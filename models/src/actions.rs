@@ -224,10 +224,12 @@ impl World {
                 actions.push(Action::Server(kind, false));
             }
         }
-        // Of two processes of an agent only the newer one would find it out.
+        // Of two processes of an agent only the newer one would find it out; and what a transaction read
+        // before its clock went back it would write after, where nobody can find it out.
         let alone = self.hosts.iter().all(|host| host.overlap.is_none());
+        let between = self.server.committing.is_none();
         for kind in [Kind::LineAhead, Kind::LineBack] {
-            if config.kinds.has(kind) && alone {
+            if config.kinds.has(kind) && alone && between {
                 actions.push(Action::Server(kind, false));
             }
         }

@@ -111,14 +111,14 @@ fn with_horizons() -> Vec<Check> {
                 horizon: 14,
                 ..Configuration::new("start-any-1", &[Strict, Prompt])
             },
-            411820,
+            407280,
         ),
-        check(faults("any-1", 1, ALL), 43501),
-        check(faults("any-2", 2, ALL), 5941697),
+        check(faults("any-1", 1, ALL), 42621),
+        check(faults("any-2", 2, ALL), 5723003),
         check(operated(faults("operations-2", 0, ALL), 2), 55684),
-        check(operated(faults("operations-1-any-1", 1, ALL), 1), 1551904),
-        check(Configuration { modes: &[Strict, Strict, Prompt], ..faults("three-any-1", 1, ALL) }, 391559),
-        check(Configuration { activation: Activation::Copy, ..faults("copy-any-1", 1, ALL) }, 45273),
+        check(operated(faults("operations-1-any-1", 1, ALL), 1), 1520912),
+        check(Configuration { modes: &[Strict, Strict, Prompt], ..faults("three-any-1", 1, ALL) }, 385277),
+        check(Configuration { activation: Activation::Copy, ..faults("copy-any-1", 1, ALL) }, 44311),
         // Objects of two parts, of which one may come before and one after an edit.
         check(
             Configuration {
@@ -127,7 +127,7 @@ fn with_horizons() -> Vec<Check> {
                 operation_kinds: Kinds::of(&[Kind::Edit]),
                 ..faults("parts-1", 1, ALL)
             },
-            178165,
+            175381,
         ),
         // Every message may take a tick without its being a fault.
         check(
@@ -140,7 +140,7 @@ fn with_horizons() -> Vec<Check> {
                 samples: 1,
                 ..faults("slow-network-1", 1, NETWORK.and(AGENTS))
             },
-            181365,
+            172840,
         ),
         // Clocks that gain or miss up to one tick in eight.
         check(

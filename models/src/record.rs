@@ -182,7 +182,8 @@ impl World {
         let record = &mut self.record;
         let Some(lock) = before.lock else { return record.break_(Broken::FencedWrites) };
         if lock.granted_at > now {
-            // Only a line that jumped back has such a grant: what it was granted under stays live.
+            // Only a line that jumped back has such a grant, and only without `DueAtAdvance` is it written
+            // on ahead of T: k is live from then on, for whoever reads the table.
             let passed = record.goes_live.iter_mut().filter(|live| live.line == line);
             passed.filter(|live| live.at > now).for_each(|live| live.at = now);
         }

@@ -5,7 +5,7 @@ use crate::actions::Action;
 use crate::configuration::{Configuration, Kind};
 use crate::world::World;
 use downbeat_core::serving::Serving;
-use downbeat_core::time::Span;
+use downbeat_core::time::{LocalTime, Span};
 
 /// Whether every agent of a farm that is not held becomes current in time (R1).
 pub fn recovers(config: &Configuration, from: &World) -> bool {
@@ -22,7 +22,10 @@ pub fn tried(config: &Configuration, from: &World, show: &mut dyn FnMut(&World, 
     let mut world = from.clone();
     (world.faults, world.operations) = (0, 0);
     settle(config, &mut world, show);
-    let deadline = deadline(config, &world);
+    let first = begin(&world);
+    let mut deadline = first + bound(config, &world, first);
+    // Who knows nothing yet is told a T later; and the width around a T that comes is known then.
+    let (mut begin_at, mut untold) = (first, untold(&world));
     let unlimited = Configuration { horizon: i64::MAX, ..config.clone() };
     loop {
         // Each in its time: where clocks err, one may hold its reads around a T while another is current.
@@ -37,7 +40,18 @@ pub fn tried(config: &Configuration, from: &World, show: &mut dyn FnMut(&World, 
         show(&world, action);
         world.step(&unlimited, action);
         settle(&unlimited, &mut world, show);
+        let still = self::untold(&world);
+        if still < untold && world.server.store.table.active.is_none() {
+            begin_at = begin(&world);
+        }
+        deadline = deadline.max(begin_at + bound(config, &world, begin_at));
+        untold = still;
     }
+}
+
+/// How many agents know no table.
+fn untold(world: &World) -> usize {
+    world.hosts.iter().filter(|host| host.agent.table().is_none()).count()
 }
 
 /// Time goes on: by a tick; where it isn't counted in ticks, to what is next.
@@ -74,15 +88,18 @@ pub(crate) fn deadline(config: &Configuration, world: &World) -> i64 {
 }
 
 /// Two leases, one back-off, the stagger and a retrieval; and the hold of reads that an enclosure's
-/// width makes, which isn't a failure to recover. What was known when a far activation was learned is as old
-/// by then, so its width counts there.
+/// width makes, which isn't a failure to recover. What was known when an activation was learned is as old
+/// by then, so its width counts where that activation has certainly passed.
 fn bound(config: &Configuration, world: &World, begin: i64) -> i64 {
     let settings = world.server.store.table.settings;
-    let ahead = Span::from_nanos(begin - world.now);
+    let ahead = Span::from_nanos((begin - world.now).max(0));
     let widest = (0..world.hosts.len())
         .filter_map(|index| {
-            let clock = world.hosts[index].agent.clock();
-            let epsilon = clock.epsilon(world.local_now(index) + ahead)?;
+            let agent = &world.hosts[index].agent;
+            let clock = agent.clock();
+            let passed = agent.table().and_then(|table| clock.certainly_reached(table.activation));
+            let at = (world.local_now(index) + ahead).max(passed.unwrap_or(LocalTime::MIN));
+            let epsilon = clock.epsilon(at)?;
             Some(clock.surely_reached(epsilon.times(2)).as_nanos())
         })
         .max()
@@ -97,10 +114,12 @@ fn bound(config: &Configuration, world: &World, begin: i64) -> i64 {
 
 /// From when the bound counts: where the table names no active generation, from its activation. So does
 /// an agent that was told such a table of a line before: until that line's T it has nothing to ask for, and
-/// its connection may have broken without its knowing.
+/// its connection may have broken without its knowing. And so does who went over to k before the line went
+/// back behind T: it has nothing else to serve until T comes once more.
 fn begin(world: &World) -> i64 {
     let table = &world.server.store.table;
-    if table.active.is_some() {
+    let went_over = world.hosts.iter().any(|host| host.agent.abstracted().active == Some(table.staged));
+    if table.active.is_some() && !went_over {
         return world.now;
     }
     let told = |index: usize| {
@@ -110,6 +129,9 @@ fn begin(world: &World) -> i64 {
         Some(world.now.saturating_add((known.activation - line).as_nanos()))
     };
     let begin = table.activation.as_nanos() - world.line().offset;
+    if table.active.is_some() {
+        return world.now.max(begin);
+    }
     (0..world.hosts.len()).filter_map(told).fold(world.now.max(begin), i64::max)
 }
 

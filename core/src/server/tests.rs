@@ -357,6 +357,14 @@ fn a_table_with_a_grant_from_before_t_is_not_written_on() {
 }
 
 #[test]
+fn where_the_clock_went_back_behind_t_a_grant_waits_for_t_again() {
+    let advance = |now| ask(&locked(), id(1, 2), advance(8, 1_100), now, &CHANGED);
+    let t = locked().activation.as_nanos();
+    assert_refused(&advance(t - 1), &locked(), Refusal::GrantedEarly);
+    assert_eq!(advance(t).effect, Effect::Promote);
+}
+
+#[test]
 fn each_check_of_the_advance_has_a_twin_that_lets_it_through() {
     let cases = [
         (Guard::TokenCheck, advance(3, 1_100), 1_005),

@@ -4,7 +4,7 @@
 use super::Step;
 use crate::agent::Agent;
 use crate::effect::{Effects, Event};
-use crate::message::ReplyBody;
+use crate::message::{Refusal, ReplyBody};
 use crate::time::LocalTime;
 
 impl Agent {
@@ -22,8 +22,10 @@ impl Agent {
                 self.adopt(now, table, false, effects);
                 self.proceed(now, false, now, effects);
             }
-            ReplyBody::Refused { table, .. } => {
-                let due = self.table.as_ref().is_some_and(|known| known.staged == table.staged);
+            ReplyBody::Refused { why, table } => {
+                // Where the server's clock went back, T is to come once more.
+                let due = why != Refusal::GrantedEarly
+                    && self.table.as_ref().is_some_and(|known| known.staged == table.staged);
                 self.adopt(now, table, due, effects);
                 if due { self.wait_a_lease(now, effects) } else { self.proceed(now, false, now, effects) }
             }

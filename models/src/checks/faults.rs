@@ -65,7 +65,7 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         // Two servers over one table, each with a clock of its own: any fault of network, agents, hosts or of
         // one of the servers; and any two of the servers and their database.
-        check(servers("servers-any-1", 1, NETWORK.and(AGENTS).and(HOSTS).and(SERVERS)), 14465),
+        check(servers("servers-any-1", 1, NETWORK.and(AGENTS).and(HOSTS).and(SERVERS)), 14266),
         check(servers("servers-2", 2, SERVERS), 1172576),
         // Clocks that jump beyond their bounds, and one other fault.
         check(
@@ -74,7 +74,7 @@ pub(super) fn checks() -> Vec<Check> {
                 1,
                 STEPS.and(Kinds::of(&[Kind::CutOff, Kind::Suspend, Kind::CrashTakesOver, Kind::Reboot])),
             ),
-            32041,
+            31915,
         ),
         // The same where a clock may jump while a message is on its way.
         check(
@@ -89,7 +89,7 @@ pub(super) fn checks() -> Vec<Check> {
                 modes: &[Strict],
                 ..faults("clock-steps-slow-1", 1, STEPS)
             },
-            9648,
+            9610,
         ),
         // A server that is down, or an agent that is cut off, for many intervals.
         check(

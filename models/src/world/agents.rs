@@ -89,13 +89,14 @@ impl World {
     }
 
     /// Readers go by the new plan; none that was served may be fenced by it (A1), unless a clock was
-    /// found to be wrong.
+    /// found to be wrong, or is and wasn't found to be yet.
     fn publish(&mut self, index: usize, plan: SwitchPlan) {
         let before = self.read(index).current();
         self.note_epsilon(index, &plan);
         self.hosts[index].page = plan;
         let taken_back = before.is_some() && self.read(index) == Serving::Fenced;
-        if taken_back && !self.record.has_happened(Happened::Detected) {
+        let excused = self.hosts[index].astray || self.record.has_happened(Happened::Detected);
+        if taken_back && !excused {
             self.record.break_(Broken::Available);
         }
     }
@@ -220,7 +221,12 @@ impl World {
     /// The older of two processes ends: readers go over to the newer one's page.
     pub fn hand_over(&mut self, index: usize) {
         self.hosts[index].overlap = None;
+        // Its page has been served beside the old one, to whoever looked; and what a reader that is
+        // suspended loaded from the old one is no first read.
+        let host = &self.hosts[index];
+        let joined = host.agent.abstracted().joined || host.reader.is_some();
         self.record.started(index, false);
+        self.record.joined[index] = joined;
     }
 
     /// A reader loads the plan and is suspended.

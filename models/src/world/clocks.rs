@@ -9,7 +9,7 @@ use super::World;
 use crate::configuration::{Configuration, Kind};
 use crate::record::{Broken, Happened};
 use downbeat_core::message::{Reply, Stamp};
-use downbeat_core::time::Span;
+use downbeat_core::time::{ServerTime, Span};
 
 impl World {
     /// The rate errors of a tick that has just gone by.
@@ -48,6 +48,10 @@ impl World {
         if let Some(reader) = &mut host.reader {
             reader.excused = true;
         }
+        if by < 0 {
+            // What was seen before doesn't bound what is seen after a time that went back.
+            self.record.seen[index] = 0;
+        }
         self.record.note(Happened::ClockStepped);
     }
 
@@ -63,6 +67,7 @@ impl World {
                 live.at = live.at.min(now + Span::from_nanos(by));
             }
         }
+        self.forget_older_lines(now + Span::from_nanos(by), line);
         // The mark is as wrong as the line until it is stored again; that is done at once, so that
         // the break is one of the agents' assumptions alone.
         self.store_mark(config);
@@ -77,6 +82,20 @@ impl World {
             self.record.seen_strict = 0;
         }
         self.record.note(Happened::ClockStepped);
+    }
+
+    /// Where a line went ahead, what had gone live on it did so earlier, by real time: maybe earlier than
+    /// what an older line had live, which doesn't go live once more for that.
+    fn forget_older_lines(&mut self, now: ServerTime, line: u8) {
+        let of_line = self.record.goes_live.iter().filter(|live| live.line == line && live.at.passed(now));
+        let Some(first) = of_line.map(|live| self.real(live)).min() else { return };
+        for place in 0..self.record.goes_live.len() {
+            let live = self.record.goes_live[place];
+            let real = self.real(&live);
+            if live.line < line && first < real && real <= self.now {
+                self.record.goes_live[place].at = live.at - Span::from_nanos(real - first);
+            }
+        }
     }
 
     /// The second source of an agent's host finds that the clock can't be trusted as it was.

@@ -99,8 +99,8 @@ impl Ledger {
         verdicts.judge(S3, place, grant.token == token && now < grant.expires, || {
             format!("epoch {epoch} is begun with token {token}, the grant is {grant:?} at {now:?}")
         });
-        verdicts.judge(S1, place, grant.granted_at >= before.activation, || {
-            format!("epoch {epoch} is begun by a grant from before T")
+        verdicts.judge(S1, place, grant.granted_at.min(now) >= before.activation, || {
+            format!("epoch {epoch} is begun before T, at {now:?} by {grant:?}")
         });
         self.arithmetic(place, (before, after), grant, verdicts);
     }
