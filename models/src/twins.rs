@@ -219,14 +219,6 @@ const TRAPS: &[Twin] = &[
         config: || restores(TWO_STRICT, 18),
     },
     Twin {
-        name: "advance-ahead-of-t",
-        trap: "an advance goes by a grant from before the server's clock went back: k is active ahead of T",
-        off: &[Guard::DueAtAdvance],
-        twist: None,
-        falls: &[(S7, None)],
-        config: || faults(TWO_STRICT, 2, &[Kind::LineBack, Kind::RebootLosesDisk]),
-    },
-    Twin {
         name: "line-id-again",
         trap: "a restore uses a timeline id again",
         off: &[],

@@ -153,6 +153,13 @@ pub(super) const SERVERS: &[Twin] = &[
         &[(S2, None)],
         || operations(before_activation(farm(ONE_STRICT)), 1, &[Kind::Hold]),
     ),
+    guard(
+        "advance-ahead-of-t",
+        "whether T has passed is compared at the grant only: the server's clock went back before the advance",
+        &[Guard::DueAtAdvance],
+        &[(S7, None)],
+        || faults(TWO_STRICT, 2, &[Kind::LineBack, Kind::RebootLosesDisk]),
+    ),
     twist("token-again", "a grant has the token of the one before", Twist::TokenAgain, &[(S2, None)], || {
         before_activation(farm(ONE_STRICT))
     }),
