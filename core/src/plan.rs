@@ -78,7 +78,10 @@ pub(crate) fn same(guards: Guards, left: Option<Generation>, right: Generation) 
 pub(crate) fn make(basis: &Basis<'_>) -> Option<SwitchPlan> {
     let bounds = bounds(basis)?;
     if basis.carried && basis.guards.on(Guard::NewLineKeepsPlan) {
-        return carried_over(basis, &bounds);
+        // What the new line adds to what is kept is told at once, not by its next sample: a page taken
+        // over may serve nothing while this agent holds what is live.
+        let published = carried_over(basis, &bounds)?;
+        return Some(ordinary(&Basis { published: &published, carried: false, ..*basis }, &bounds));
     }
     Some(ordinary(basis, &bounds))
 }
@@ -104,9 +107,11 @@ fn ordinary(basis: &Basis<'_>, bounds: &Bounds) -> SwitchPlan {
         };
     }
     let staged = if in_active { basis.active } else { basis.staged };
-    let plan = SwitchPlan { staged, staged_until: bounds.promise, ..plan };
     let published =
         basis.published.staged.filter(|staged| same(basis.guards, Some(*staged), basis.table.staged));
+    // A promise that was published for it stays true, an old line's too.
+    let promise = published.map_or(bounds.promise, |_| bounds.promise.max(basis.published.staged_until));
+    let plan = SwitchPlan { staged, staged_until: promise, ..plan };
     let earlier = |from: LocalTime| match published {
         Some(_) if only_earlier(basis.guards) => from.min(basis.published.staged_from),
         _ => from,

@@ -230,6 +230,12 @@ impl World {
 
     /// A new line began.
     pub(crate) fn record_line(&mut self) {
+        // What a line was to begin with, and had promised nobody beyond its T, nobody serves after it was
+        // replaced (PROTOCOL §8: two restores in a row).
+        let awaited = self.record.goes_live.last().filter(|live| self.real(live) > self.now);
+        if awaited.is_some_and(|live| self.record.promise <= live.at) {
+            self.record.goes_live.pop();
+        }
         let table = &self.server.store.table;
         let line = self.lines.len() as u8 - 1;
         let record = &mut self.record;

@@ -2,18 +2,23 @@
 
 use crate::actions::Action;
 use crate::chart;
-use crate::checks::{checks, larger};
+use crate::checks::{Check, checks, larger};
 use crate::configuration::Configuration;
 use crate::properties::{ALWAYS, SOMETIMES};
 use crate::recover::tried;
 use crate::redundant::{self, Redundant};
-use crate::search::{everything, shortest};
+use crate::search::{Outcome, everything, shortest};
 use crate::twins::twins;
 use crate::world::World;
 use downbeat_core::serving::Serving;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 fn verdict(good: bool) -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -26,30 +31,13 @@ pub fn check(names: &[&str], full: bool) -> ExitCode {
     println!("{:22} {:>10} {:>6} {:>8}  verdict", "configuration", "states", "depth", "seconds");
     let usual = checks().into_iter().filter(|check| names.is_empty() || names.contains(&check.config.name));
     let larger = larger().into_iter().filter(|check| full || names.contains(&check.config.name));
-    for check in usual.chain(larger) {
-        let outcome = everything(&check.config);
-        let mut remarks = Vec::new();
-        if outcome.states != check.states {
-            remarks.push(format!("the pinned number of states is {}", check.states));
-        }
-        remarks.extend(
-            outcome.broken.iter().map(|(name, path)| format!("{name} broken in {} steps", path.len())),
-        );
-        println!(
-            "{:22} {:>10} {:>6} {:>8.1}  {}",
-            check.config.name,
-            outcome.states,
-            outcome.depth,
-            outcome.took.as_secs_f64(),
-            if remarks.is_empty() { "holds".to_string() } else { remarks.join("; ") }
-        );
-        for (name, path) in &outcome.broken {
-            println!("{name}:");
-            tell(&check.config, name, path);
-        }
-        good &= remarks.is_empty();
+    // The largest first, so that the cores end at about the same time.
+    let mut chosen: Vec<Check> = usual.chain(larger).collect();
+    chosen.sort_by_key(|check| Reverse(check.states));
+    for_each_outcome(&chosen, |check, outcome| {
+        good &= tell_outcome(check, &outcome);
         reached.extend(outcome.reached);
-    }
+    });
     if names.is_empty() {
         good &= crate::coverage::print();
         for sometimes in SOMETIMES.iter().filter(|sometimes| !reached.contains(sometimes.name)) {
@@ -64,6 +52,49 @@ pub fn check(names: &[&str], full: bool) -> ExitCode {
     );
     println!("{}", if good { "check: everything held" } else { "check: NOT everything held" });
     verdict(good)
+}
+
+/// Searches configurations, one on each core at a time; what is found is told as each ends.
+fn for_each_outcome(chosen: &[Check], mut tell: impl FnMut(&Check, Outcome)) {
+    let next = AtomicUsize::new(0);
+    let (sender, outcomes) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            let (next, sender) = (&next, sender.clone());
+            scope.spawn(move || {
+                while let Some(check) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if sender.send((check, everything(&check.config))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        outcomes.iter().for_each(|(check, outcome)| tell(check, outcome));
+    });
+}
+
+/// Prints what the search of a configuration found; whether it is what was expected.
+fn tell_outcome(check: &Check, outcome: &Outcome) -> bool {
+    let mut remarks = Vec::new();
+    if outcome.states != check.states {
+        remarks.push(format!("the pinned number of states is {}", check.states));
+    }
+    remarks
+        .extend(outcome.broken.iter().map(|(name, path)| format!("{name} broken in {} steps", path.len())));
+    println!(
+        "{:22} {:>10} {:>6} {:>8.1}  {}",
+        check.config.name,
+        outcome.states,
+        outcome.depth,
+        outcome.took.as_secs_f64(),
+        if remarks.is_empty() { "holds".to_string() } else { remarks.join("; ") }
+    );
+    for (name, path) in &outcome.broken {
+        println!("{name}:");
+        tell(&check.config, name, path);
+    }
+    remarks.is_empty()
 }
 
 /// Refutes the twins named (all, where none is), and searches the same configurations with the guard

@@ -323,6 +323,20 @@ fn a_new_line_s_staged_generation_follows_what_is_left_of_the_old_one() {
     assert_eq!(stale.made_at(50), Some(marked));
 }
 
+/// A page taken over may serve nothing, where the process before had only the staged generation.
+#[test]
+fn what_the_new_line_names_live_is_served_at_once_where_it_is_held() {
+    for mode in [Mode::Strict, Mode::Prompt] {
+        let page = SwitchPlan { active: None, ..planned(mode) };
+        let taken_over = Given { table: given(mode).table, ..carried(page) };
+        let plan = taken_over.made();
+        assert_eq!((plan.active, plan.stale, plan.staged), (Some(OLD), false, Some(NEW)), "{mode:?}");
+        assert_eq!((plan.active_until, plan.staged_from), (page.active_until, page.staged_from), "{mode:?}");
+        let not_held = Given { active: None, ..taken_over };
+        assert_eq!(not_held.made(), page, "{mode:?}");
+    }
+}
+
 #[test]
 fn a_new_line_replaces_nothing_by_what_it_does_not_have() {
     let not_held = Given { staged: None, ..carried(serves(Mode::Strict, OLD, 40)) };
