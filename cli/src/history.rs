@@ -37,7 +37,9 @@ pub(crate) struct History {
 #[command(
     after_help = "What it undoes is kept as a file that 'downbeat apply' takes: by the server in its folder \
     'undo', and here. Scheduled records that are in force and say otherwise are taken away, those that begin \
-    later stay."
+    later stay.\n\nIt is an edit of production: guards and the gate apply to it as to any other. Where it changes more than \
+    a guard allows it is kept back at the promotion; 'downbeat guard' says so before, and 'downbeat guard override \
+    NAME --by YOU' lets exactly that candidate through."
 )]
 pub(crate) struct Rollback {
     /// The generation's epoch (the last few are kept)

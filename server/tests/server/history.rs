@@ -2,7 +2,7 @@
 //! many are kept.
 
 use crate::support::*;
-use downbeat_core::message::{ReplyBody, RequestBody};
+use downbeat_core::message::{Refusal, ReplyBody, RequestBody};
 use downbeat_core::table::next_activation;
 use downbeat_server::Handle;
 use serde_json::{Value, json};
@@ -37,15 +37,18 @@ impl Farm {
 
     /// A cycle as soon as T has passed; gives the epoch.
     fn promote(&mut self) -> u64 {
-        let (grant, table) = eventually("a grant", || match self.peer.ask(RequestBody::Lock).body {
-            ReplyBody::Granted { grant, table } => Some((grant, table)),
-            _ => None,
-        });
-        let activation = next_activation(&table, grant.due, grant.granted_at);
-        match self.peer.ask(RequestBody::Advance { token: grant.token, activation }).body {
-            ReplyBody::Advanced(table) => table.staged.epoch,
-            other => panic!("not advanced: {other:?}"),
-        }
+        eventually("a cycle", || {
+            let ReplyBody::Granted { grant, table } = self.peer.ask(RequestBody::Lock).body else {
+                return None;
+            };
+            let activation = next_activation(&table, grant.due, grant.granted_at);
+            match self.peer.ask(RequestBody::Advance { token: grant.token, activation }).body {
+                ReplyBody::Advanced(table) => Some(table.staged.epoch),
+                // The lease is short, and the host may be slow.
+                ReplyBody::Refused { why: Refusal::LeaseOver, .. } => None,
+                other => panic!("not advanced: {other:?}"),
+            }
+        })
     }
 }
 
@@ -102,6 +105,48 @@ fn generations_are_compared_and_gone_back_to() {
 
     let nothing = well(farm.call("POST", "/rollback", &json!({ "epoch": epoch })));
     assert_eq!((&nothing["undo"], &nothing["written"]), (&Value::Null, &json!(0)));
+}
+
+/// A rollback is an edit like any other: what keeps bad content back keeps it back too.
+#[test]
+fn a_rollback_is_held_to_guards_and_gate_and_let_through_by_name() {
+    let mut farm = Farm::start();
+    well(farm.call("PUT", "/retention", &json!({ "generations": 50 })));
+    farm.put("a", "1");
+    let few = farm.promote();
+    (0..9).for_each(|number| farm.put(&format!("more-{number}"), "1"));
+    let many = farm.promote();
+    let digest = farm.get("")["digest"].clone();
+    well(farm.call("PUT", "/guards", &json!({ "name": "vanish", "percent": 10, "floor": 1 })));
+
+    // Nine of ten records would vanish. The rollback itself is done; it isn't staged.
+    assert_eq!(well(farm.call("POST", "/rollback", &json!({ "epoch": few })))["deleted"], 9);
+    farm.promote();
+    let status = farm.get("");
+    assert_eq!((&status["digest"], &status["records"]), (&digest, &json!(10)), "{status}");
+    let reason = &status["blocked"]["reasons"][0];
+    assert_eq!((&reason["guard"], &reason["found"]), (&json!("vanish"), &json!("9 would")), "{status}");
+    well(farm.call("POST", "/guards/override", &json!({ "name": "vanish", "by": "ann" })));
+    farm.promote();
+    let status = farm.get("");
+    assert_eq!((&status["records"], &status["blocked"]), (&json!(1), &Value::Null), "{status}");
+    assert!(status["overrides"].as_array().is_some_and(Vec::is_empty), "it is used up: {status}");
+
+    // Forward again breaks no guard, and waits for its judge.
+    well(farm.call("PUT", "/gate", &json!({ "judges": ["canary"], "window": "1d" })));
+    assert_eq!(well(farm.call("POST", "/rollback", &json!({ "epoch": many })))["added"], 9);
+    farm.promote();
+    let status = farm.get("");
+    assert_eq!((&status["records"], &status["blocked"]["reasons"][0]["guard"]), (&json!(1), &json!("gate")));
+    let candidate = eventually("the rollback as a candidate", || {
+        let candidate = farm.get("/gate")["gate"]["candidate"].clone();
+        (candidate["changes"] == 9).then_some(candidate)
+    });
+    assert_eq!(candidate["digest"], digest);
+    let said = json!({ "as": "canary", "digest": digest, "approve": true });
+    well(farm.call("POST", "/gate/verdict", &said));
+    farm.promote();
+    assert_eq!(farm.get("")["digest"], digest);
 }
 
 #[test]
