@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 #[derive(Args, Debug)]
 #[command(
     after_help = "With a gate the candidate is frozen a while before T (--window); what is edited later waits for the \
-    next one. 'downbeat export --candidate DIGEST' writes it whole. Without every approval in time nothing changes."
+    next one. 'downbeat export --candidate DIGEST' writes it whole. Without every approval in time nothing changes.\n\n\
+    A verdict takes the token of the judge that it is of (serve --token judge/NAME:TOKEN), an operator's or an admin's; on \
+    the server's own host none, unless it was started with --closed."
 )]
 pub(crate) struct Gate {
     #[command(subcommand)]
@@ -51,7 +53,7 @@ struct Set {
 struct Verdict {
     /// The candidate's digest: a verdict is of exactly one
     digest: String,
-    /// Whose verdict this is
+    /// Whose verdict this is: with a judge's token, the judge that it names
     #[arg(long = "as", value_name = "NAME")]
     judge: String,
     /// Why

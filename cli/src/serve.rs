@@ -32,7 +32,8 @@ pub(crate) struct Serve {
     farm: String,
     #[command(flatten)]
     settings: GivenSettings,
-    /// An access token: ROLE:TOKEN, or ROLE@FARM:TOKEN (reader, agent, viewer, judge, operator, admin)
+    /// An access token: ROLE:TOKEN, or ROLE@FARM:TOKEN (reader, agent, viewer, operator, admin); judge/NAME:TOKEN or
+    /// judge/NAME@FARM:TOKEN gives that judge's verdicts, and nobody else's
     #[arg(long = "token", value_name = "ROLE[@FARM]:TOKEN")]
     tokens: Vec<String>,
     /// A file of such tokens, one a line; other users of the host can't read them there
@@ -144,7 +145,10 @@ impl Serve {
         config.beyond_loopback = self.listen;
         config.tokens = tokens
             .iter()
-            .map(|token| AccessToken::new(&token.text, token.role, token.farm.clone()))
+            .map(|token| match token.judge.clone() {
+                Some(judge) => AccessToken::judge(&token.text, judge, token.farm.clone()),
+                None => AccessToken::new(&token.text, token.role, token.farm.clone()),
+            })
             .collect();
         config.open_on_loopback = !self.closed;
         config.own_agent = !self.no_own_agent;
@@ -253,6 +257,8 @@ fn own_url(http: SocketAddr) -> String {
 struct Token {
     role: Role,
     farm: Option<Name>,
+    /// Whose verdicts a judge's token gives; no other one names a judge.
+    judge: Option<Name>,
     text: String,
 }
 
@@ -263,14 +269,18 @@ impl Token {
                 Some((role, farm)) => (role, Some(Name::new(farm).ok()?)),
                 None => (what, None),
             };
-            let length = (1..=64).contains(&token.len());
-            length.then_some(Token { role: Role::from_name(role)?, farm, text: token.to_owned() })
+            let (role, judge) = match role.split_once('/') {
+                Some((role, judge)) => (Role::from_name(role)?, Some(Name::new(judge).ok()?)),
+                None => (Role::from_name(role)?, None),
+            };
+            let good = (1..=64).contains(&token.len()) && (role == Role::Judge) == judge.is_some();
+            good.then_some(Token { role, farm, judge, text: token.to_owned() })
         });
         // The token itself stays out of logs.
         parsed.ok_or_else(|| {
             Failure::Usage(
                 "a token is not of the form ROLE:TOKEN or ROLE@FARM:TOKEN; the roles are reader, agent, viewer, \
-                 judge, operator and admin, and TOKEN has 1 to 64 bytes"
+                 judge/NAME (whose verdicts it gives), operator and admin, and TOKEN has 1 to 64 bytes"
                     .to_owned(),
             )
         })
@@ -311,7 +321,12 @@ mod tests {
         let token = Token::parse("agent@eu:secret:1").unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((token.role, token.text.as_str()), (Role::Agent, "secret:1"));
         assert_eq!(token.farm, Name::new("eu").ok());
-        for bad in ["secret", "king:x", "agent@E U:x", "agent:", &format!("agent:{}", "x".repeat(65))] {
+        assert_eq!(token.judge, None);
+        let token = Token::parse("judge/canary@eu:j").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((token.role, token.judge), (Role::Judge, Name::new("canary").ok()));
+        let long = format!("agent:{}", "x".repeat(65));
+        let judges = ["judge:x", "judge@eu:x", "judge/:x", "judge/A B:x", "viewer/canary:x"];
+        for bad in ["secret", "king:x", "agent@E U:x", "agent:", &long].into_iter().chain(judges) {
             assert!(Token::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -16,9 +16,9 @@ pub enum Role {
     Agent,
     /// HTTP port: sees everything.
     Viewer,
-    /// HTTP port: gives verdicts on candidates as well.
+    /// HTTP port: gives the verdicts of the judge that the token names as well.
     Judge,
-    /// HTTP port: edits, settings, hold.
+    /// HTTP port: edits, settings, hold; verdicts under any judge's name.
     Operator,
     /// HTTP port: makes farms as well.
     Admin,
@@ -46,12 +46,22 @@ pub struct AccessToken {
     digest: [u8; 32],
     role: Role,
     farm: Option<Name>,
+    /// Whose verdicts a judge's token gives.
+    judge: Option<Name>,
 }
 
 impl AccessToken {
-    /// A token for one farm, or for all. The text is 1 to 64 bytes; only its digest is kept.
+    /// A token for one farm, or for all. The text is 1 to 64 bytes; only its digest is kept. One of
+    /// [`Role::Judge`] made here speaks for nobody, and is no more than a viewer's: see
+    /// [`AccessToken::judge`].
     pub fn new(text: &str, role: Role, farm: Option<Name>) -> AccessToken {
-        AccessToken { digest: digest(text), role, farm }
+        AccessToken { digest: digest(text), role, farm, judge: None }
+    }
+
+    /// The token of the judge of this name, in the gates of one farm or of all. Where one text is given
+    /// for several names, it speaks for each of them.
+    pub fn judge(text: &str, judge: Name, farm: Option<Name>) -> AccessToken {
+        AccessToken { judge: Some(judge), ..AccessToken::new(text, Role::Judge, farm) }
     }
 }
 
@@ -106,6 +116,23 @@ impl Tokens {
         }
     }
 
+    /// Whether somebody may give the verdict of a judge: whoever may set the gate may speak for
+    /// anybody in it, a judge's token only for those whom it names.
+    pub(crate) fn speaks_for(&self, token: Option<&str>, farm: &Name, peer: IpAddr, judge: &Name) -> bool {
+        let may_set_gate = self.manager(token, Some(farm), peer).is_some_and(|role| role >= Role::Operator);
+        may_set_gate || self.judges(token, farm).any(|name| name == judge)
+    }
+
+    /// The judges whom a token names.
+    pub(crate) fn judges<'a>(
+        &'a self,
+        token: Option<&str>,
+        farm: &'a Name,
+    ) -> impl Iterator<Item = &'a Name> {
+        let known = token.map(|token| self.good_for(token, Some(farm)));
+        known.into_iter().flatten().filter_map(|known| known.judge.as_ref())
+    }
+
     /// Whether nobody may do anything without a token.
     pub(crate) fn are_needed(&self) -> bool {
         !self.tokens.is_empty() || !self.open_on_loopback
@@ -113,13 +140,21 @@ impl Tokens {
 
     /// The highest role that the token has for the farm (for all farms, where none is named).
     fn role(&self, token: &str, farm: Option<&Name>) -> Option<Role> {
+        self.good_for(token, farm).map(|known| known.role).max()
+    }
+
+    /// What a token's text stands for there.
+    fn good_for<'a>(
+        &'a self,
+        token: &str,
+        farm: Option<&'a Name>,
+    ) -> impl Iterator<Item = &'a AccessToken> + use<'a> {
         let digest = blake3::Hash::from_bytes(digest(token));
-        let good = |known: &&AccessToken| {
+        self.tokens.iter().filter(move |known| {
             // Hashes are compared in constant time.
             digest == blake3::Hash::from_bytes(known.digest)
                 && (known.farm.is_none() || known.farm.as_ref() == farm)
-        };
-        self.tokens.iter().filter(good).map(|known| known.role).max()
+        })
     }
 }
 
@@ -165,5 +200,41 @@ mod tests {
         assert_eq!(tokens.bearer(None, Some(&eu), there, Role::Reader), None);
         let closed = Tokens::new(Vec::new(), false);
         assert_eq!(closed.manager(None, None, here), None);
+    }
+
+    #[test]
+    fn a_judges_token_speaks_for_those_whom_it_names() {
+        let [eu, us, canary, probe] = ["eu", "us", "canary", "probe"].map(|name| Name::new(name).unwrap());
+        let here: IpAddr = [127, 0, 0, 1].into();
+        let there: IpAddr = [10, 0, 0, 1].into();
+        let tokens = vec![
+            AccessToken::judge("c", canary.clone(), Some(eu.clone())),
+            AccessToken::judge("both", canary.clone(), None),
+            AccessToken::judge("both", probe.clone(), None),
+            AccessToken::new("nobody", Role::Judge, None),
+            AccessToken::new("v", Role::Viewer, None),
+            AccessToken::new("o", Role::Operator, Some(eu.clone())),
+        ];
+        let tokens = Tokens::new(tokens, true);
+        let speaks =
+            |token: &str, farm: &Name, judge: &Name| tokens.speaks_for(Some(token), farm, there, judge);
+        for (token, farm, of_canary, of_probe) in [
+            ("c", &eu, true, false),
+            ("c", &us, false, false),
+            ("both", &us, true, true),
+            ("nobody", &eu, false, false),
+            ("v", &eu, false, false),
+            ("o", &eu, true, true),
+            ("o", &us, false, false),
+            ("unknown", &eu, false, false),
+        ] {
+            assert_eq!(speaks(token, farm, &canary), of_canary, "{token} for canary in {farm:?}");
+            assert_eq!(speaks(token, farm, &probe), of_probe, "{token} for probe in {farm:?}");
+        }
+        assert_eq!(tokens.manager(Some("c"), Some(&eu), there), Some(Role::Judge));
+        // On loopback, without a token, everything is allowed; elsewhere nothing.
+        assert!(tokens.speaks_for(None, &eu, here, &canary));
+        assert!(!tokens.speaks_for(None, &eu, there, &canary));
+        assert!(!Tokens::new(Vec::new(), false).speaks_for(None, &eu, here, &canary));
     }
 }

@@ -148,7 +148,8 @@ struct Verdict {
     why: String,
 }
 
-/// `POST …/gate/verdict`, `{"as", "digest", "approve", "why"?}`: what a judge says of the candidate.
+/// `POST …/gate/verdict`, `{"as", "digest", "approve", "why"?}`: what a judge says of the candidate. A judge's
+/// token gives only the verdict of the judge that it names.
 pub(super) async fn verdict(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -157,6 +158,7 @@ pub(super) async fn verdict(
     let farm = caller.farm(&shared, Role::Judge)?;
     let given: Verdict = json_body(body)?;
     let judge = text::name("judge", &given.judge)?;
+    caller.speaks_for(&shared, &farm.name, &judge)?;
     if judge.as_str() == COMMAND || given.why.len() > WHY_MAX {
         return Err(Failure::bad(
             "this is no verdict",

@@ -175,6 +175,24 @@ impl Caller {
         }
     }
 
+    /// That the caller may give this judge's verdict in the gate of a farm.
+    fn speaks_for(&self, shared: &Shared, farm: &Name, judge: &Name) -> Result<(), Failure> {
+        let token = self.token.as_deref();
+        if shared.tokens.speaks_for(token, farm, self.peer, judge) {
+            return Ok(());
+        }
+        let named: Vec<_> = shared.tokens.judges(token, farm).map(Name::as_str).collect();
+        let whom = if named.is_empty() { "no judge".to_owned() } else { named.join(", ") };
+        Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            format!("the token speaks for {whom}, not for {}", judge.as_str()),
+            format!(
+                "use the token of {0} (serve --token judge/{0}:TOKEN), an operator's or an admin's",
+                judge.as_str()
+            ),
+        ))
+    }
+
     /// One part of the path, decoded: 1 is `v1`. The last one that a route has is 6.
     fn part(&self, number: usize) -> Result<Vec<u8>, Failure> {
         let part = self.path.splitn(7, '/').nth(number).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Guards and the gate over HTTP: who may do what, what a canary gets, what a hold does to a candidate.
 
 use crate::support::*;
+use downbeat_core::ids::Name;
 use downbeat_server::{AccessToken, Config, Handle, Role, Server};
 use serde_json::{Value, json};
 
@@ -144,7 +145,7 @@ fn a_judge_judges_and_edits_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = vec![
         AccessToken::new("sees", Role::Viewer, None),
-        AccessToken::new("judges", Role::Judge, None),
+        AccessToken::judge("judges", Name::new("canary").unwrap(), None),
         AccessToken::new("owns", Role::Admin, None),
     ];
     let config = Config { tokens, open_on_loopback: false, ..config(folder.path()) };
@@ -168,4 +169,57 @@ fn a_judge_judges_and_edits_nothing() {
     ] {
         assert_eq!(asks(token, method, path, body), status, "{token} {method} {path}");
     }
+}
+
+#[test]
+fn a_judges_token_gives_no_verdict_but_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let judge = |text: &str, name: &str| AccessToken::judge(text, Name::new(name).unwrap(), None);
+    let tokens = vec![
+        judge("of canary", "canary"),
+        judge("of probe", "probe"),
+        AccessToken::new("of nobody", Role::Judge, None),
+        AccessToken::new("operates", Role::Operator, None),
+        AccessToken::new("owns", Role::Admin, None),
+    ];
+    let config = Config { tokens, open_on_loopback: false, ..config(folder.path()) };
+    let server = Server::start(config).unwrap();
+    let asks = |token: &str, method: &str, path: &str, body: &Value| {
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        let (status, text) = http(server.http(), method, path, &bearer, body.to_string().as_bytes());
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    well(asks("owns", "POST", "/v1/farms", &json!({ "farm": "eu" })));
+    let judges = json!({ "judges": ["canary", "probe"], "window": "1d" });
+    well(asks("operates", "PUT", "/v1/farms/eu/gate", &judges));
+    well(asks("operates", "PUT", "/v1/farms/eu/records/d/a", &json!("1")));
+    let candidate = || {
+        let told = well(asks("operates", "POST", "/v1/farms/eu/gate/again", &json!({})));
+        told["candidate"]["digest"].as_str().unwrap().to_owned()
+    };
+    let digest = eventually("a candidate that changes something", || {
+        let digest = candidate();
+        let told = asks("operates", "GET", "/v1/farms/eu/gate", &Value::Null).1;
+        (told["gate"]["candidate"]["changes"] == 1).then_some(digest)
+    });
+    let say = |token: &str, judge: &str| {
+        let said = json!({ "as": judge, "digest": digest, "approve": true });
+        asks(token, "POST", "/v1/farms/eu/gate/verdict", &said)
+    };
+    let verdicts = |told: &Value| {
+        let judges = told["gate"]["judges"].as_array().unwrap();
+        judges.iter().map(|judge| judge["verdict"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let why = refused(say("of canary", "probe"), 403);
+    assert_eq!(why, "the token speaks for canary, not for probe");
+    let why = refused(say("of nobody", "canary"), 403);
+    assert_eq!(why, "the token speaks for no judge, not for canary");
+    let told = asks("of nobody", "GET", "/v1/farms/eu/gate", &Value::Null);
+    assert_eq!(verdicts(&well(told)), ["waiting", "waiting"], "nothing was said by those who were refused");
+    assert_eq!(verdicts(&well(say("of canary", "canary"))), ["approved", "waiting"]);
+    // Whoever may set the gate may speak for anybody in it.
+    assert_eq!(verdicts(&well(say("operates", "probe"))), ["approved", "approved"]);
+    assert_eq!(verdicts(&well(say("owns", "probe"))), ["approved", "approved"]);
+    refused(say("of probe", "eve"), 403);
+    refused(say("operates", "eve"), 422);
 }
