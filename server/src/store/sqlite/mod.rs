@@ -7,7 +7,7 @@
 //! - `gather`: what was touched compared with what is staged, most of it ahead of a promotion,
 //! - `counts`: what is gathered, in numbers; `guards` and `gate`: what keeps a candidate back,
 //! - `candidate`: what the next generation would be, and its promotion,
-//! - `production`: edits,
+//! - `production`: edits; `import`: many at once,
 //! - `history`: reading generations,
 //! - `log`: the value of a key at an epoch,
 //! - `objects`: what leads to a generation, and what is kept so that it still can,
@@ -25,6 +25,7 @@ mod gatekeeping;
 mod gather;
 mod guards;
 mod history;
+mod import;
 mod log;
 mod objects;
 mod production;
@@ -48,6 +49,8 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Connection,
+    /// Of the rows that were put aside on this connection.
+    loaded: import::Loaded,
 }
 
 impl SqliteStore {
@@ -61,7 +64,7 @@ impl SqliteStore {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         schema::prepare(&mut connection)?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(SqliteStore { connection })
+        Ok(SqliteStore { connection, loaded: import::Loaded::default() })
     }
 
     /// A transaction that holds the database for writing from its start.
@@ -192,9 +195,10 @@ impl Store for SqliteStore {
     }
     fn load(&mut self, rows: impl Iterator<Item = Result<Incoming, StoreError>>) -> Result<u64, StoreError> {
         let transaction = self.snapshot_of_all()?;
-        let loaded = production::load(&transaction, rows)?;
+        let loaded = import::load(&transaction, rows)?;
         transaction.commit()?;
-        Ok(loaded)
+        self.loaded = loaded;
+        Ok(self.loaded.rows())
     }
     fn import_loaded(
         &mut self,
@@ -202,9 +206,10 @@ impl Store for SqliteStore {
         replace: Option<&Name>,
         twice: &mut dyn FnMut(u64) -> Result<(), StoreError>,
     ) -> Result<Applied, StoreError> {
+        let loaded = self.loaded.clone();
         let transaction = self.write()?;
         FarmRow::load(&transaction, farm)?;
-        let applied = production::import_loaded(&transaction, farm, replace, twice)?;
+        let applied = import::import_loaded(&transaction, farm, &loaded, replace, twice)?;
         transaction.commit()?;
         Ok(applied)
     }

@@ -1,8 +1,10 @@
 //! Production: edits in one transaction, and what is there (FORMATS "production"). The schema's
-//! triggers note what changes; nothing here does, so an edit by any other SQL tool counts the same.
+//! triggers note what changes; nothing here does, so an edit by any other SQL tool counts the same. Imports
+//! are in `import`.
 
 use super::*;
 use downbeat_core::content::check_record;
+use rusqlite::CachedStatement;
 use std::borrow::Borrow;
 
 /// Applies edits in order. The transaction is the caller's.
@@ -12,6 +14,7 @@ pub(super) fn apply(
     edits: impl IntoIterator<Item = impl Borrow<Edit>>,
 ) -> Result<Applied, StoreError> {
     let mut applied = Applied::default();
+    let mut putting = Putting::new(connection)?;
     for (number, edit) in (1..).zip(edits) {
         let checked = |key: &[u8], value: &[u8]| {
             check_record(key, value).map_err(|limit| StoreError::Record { number, limit })
@@ -19,7 +22,7 @@ pub(super) fn apply(
         match edit.borrow() {
             Edit::Put { dataset, key, value } => {
                 checked(key, value)?;
-                put(connection, farm, dataset, key, value, &mut applied)?;
+                putting.put(farm, dataset, key, value, &mut applied)?;
             }
             Edit::Delete { dataset, key } => {
                 let gone = connection
@@ -54,36 +57,45 @@ fn count(done: &mut u64, unchanged: &mut u64, rows: usize) {
     *(if rows > 0 { done } else { unchanged }) += 1;
 }
 
-/// Writes a record, and counts what that was; nothing is written where it is there already, so that an
-/// import of the same data changes nothing.
-fn put(
-    connection: &Connection,
-    farm: &Name,
-    dataset: &Name,
-    key: &[u8],
-    value: &[u8],
-    applied: &mut Applied,
-) -> Result<(), StoreError> {
-    let added = connection
-        .prepare_cached(
+/// Writes records of production, and counts what that was; nothing is written where it is there already,
+/// so that an import of the same data changes nothing.
+pub(super) struct Putting<'c> {
+    insert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+}
+
+impl<'c> Putting<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Putting<'c>, StoreError> {
+        let insert = connection.prepare_cached(
             "INSERT INTO production (farm, dataset, key, value) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![farm.as_str(), dataset.as_str(), as_text_or_blob(key), as_text_or_blob(value)])?;
-    if added > 0 {
-        applied.added += 1;
-        applied.written += 1;
-        return Ok(());
-    }
-    let changed = connection
-        .prepare_cached(
+        )?;
+        let update = connection.prepare_cached(
             "UPDATE production SET value = ?4
              WHERE farm = ?1 AND dataset = ?2 AND CAST(key AS BLOB) = ?3
                 AND CAST(value AS BLOB) <> CAST(?4 AS BLOB)",
-        )?
-        .execute(params![farm.as_str(), dataset.as_str(), key, as_text_or_blob(value)])?;
-    count(&mut applied.written, &mut applied.unchanged, changed);
-    Ok(())
+        )?;
+        Ok(Putting { insert, update })
+    }
+
+    pub(super) fn put(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        key: &[u8],
+        value: &[u8],
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
+        let (farm, dataset, value) = (farm.as_str(), dataset.as_str(), as_text_or_blob(value));
+        if self.insert.execute(params![farm, dataset, as_text_or_blob(key), value])? > 0 {
+            applied.added += 1;
+            applied.written += 1;
+            return Ok(());
+        }
+        let changed = self.update.execute(params![farm, dataset, key, value])?;
+        count(&mut applied.written, &mut applied.unchanged, changed);
+        Ok(())
+    }
 }
 
 fn schedule(connection: &Connection, farm: &Name, record: &Scheduled) -> Result<usize, StoreError> {
@@ -102,134 +114,6 @@ fn schedule(connection: &Connection, farm: &Name, record: &Scheduled) -> Result<
         record.expires_at.map(ServerTime::as_nanos),
         record.value.as_deref().map(as_text_or_blob)
     ])?)
-}
-
-/// Puts rows aside, in the order in which they come: a temporary table, which holds up nobody.
-pub(super) fn load(
-    connection: &Connection,
-    rows: impl Iterator<Item = Result<Incoming, StoreError>>,
-) -> Result<u64, StoreError> {
-    connection.execute_batch(
-        "DROP TABLE IF EXISTS came;
-         CREATE TEMP TABLE came (line INTEGER, dataset TEXT, key BLOB, value BLOB)",
-    )?;
-    let mut loaded = 0;
-    let mut insert = connection.prepare("INSERT INTO came VALUES (?1, ?2, ?3, ?4)")?;
-    for row in rows {
-        let Incoming { line, dataset, key, value } = row?;
-        check_record(&key, &value).map_err(|limit| StoreError::Record { number: line, limit })?;
-        insert.execute(params![signed(line), dataset.as_str(), key, value])?;
-        loaded += 1;
-    }
-    Ok(loaded)
-}
-
-/// Rows from which on it pays to note the changed keys here instead of by a trigger.
-const MANY: i64 = 10_000;
-
-/// Writes the rows that were put aside, in the order of production, which is far faster than any other.
-pub(super) fn import_loaded(
-    connection: &Connection,
-    farm: &Name,
-    replace: Option<&Name>,
-    twice: &mut dyn FnMut(u64) -> Result<(), StoreError>,
-) -> Result<Applied, StoreError> {
-    let many = connection
-        .query_row("SELECT max(rowid) FROM came", [], |row| row.get::<_, Option<i64>>(0))?
-        .is_some_and(|rows| rows >= MANY);
-    let mut applied = match many {
-        false => write_loaded(connection, farm, twice, &mut |_, _| Ok(()))?,
-        true => without_the_trigger(connection, || {
-            let mut note = connection.prepare(
-                "INSERT INTO changed (farm, dataset, key) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            )?;
-            write_loaded(connection, farm, twice, &mut |dataset, key| {
-                note.execute(params![farm.as_str(), dataset.as_str(), key])?;
-                Ok(())
-            })
-        })?,
-    };
-    if let Some(dataset) = replace {
-        applied.deleted = delete_others(connection, farm, dataset)?;
-    }
-    Ok(applied)
-}
-
-/// Runs `write` without the trigger that notes inserted keys, which takes about half of the time of a
-/// large import: `write` notes them itself. Only this transaction ever sees the schema so, and with it the
-/// trigger is back, whether it is committed or not.
-fn without_the_trigger<T>(
-    connection: &Connection,
-    write: impl FnOnce() -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let trigger: String = connection.query_row(
-        "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = 'production_inserted'",
-        [],
-        |row| row.get(0),
-    )?;
-    connection.execute_batch("DROP TRIGGER production_inserted")?;
-    let done = write()?;
-    connection.execute_batch(&trigger)?;
-    Ok(done)
-}
-
-/// Is told of a record that was not there: dataset, key.
-type OnAdded<'f> = &'f mut dyn FnMut(&Name, &[u8]) -> Result<(), StoreError>;
-
-/// Writes the rows that were put aside, and says of each that was added where it is.
-fn write_loaded(
-    connection: &Connection,
-    farm: &Name,
-    twice: &mut dyn FnMut(u64) -> Result<(), StoreError>,
-    added: OnAdded<'_>,
-) -> Result<Applied, StoreError> {
-    let mut applied = Applied::default();
-    let mut statement =
-        connection.prepare("SELECT dataset, key, value, line FROM came ORDER BY dataset, key, line")?;
-    let mut rows = statement.query([])?;
-    let mut last: Option<(Name, Vec<u8>)> = None;
-    while let Some(row) = rows.next()? {
-        let blob = |column| row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from);
-        let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let (key, value) = (blob(1)?, blob(2)?);
-        let dataset = match last.take() {
-            Some((dataset, before)) if dataset.as_str() == text => {
-                if before == key {
-                    last = Some((dataset, before));
-                    twice(unsigned(row.get(3)?))?;
-                    continue;
-                }
-                dataset
-            }
-            _ => name_of(text.to_owned())?,
-        };
-        let before = applied.added;
-        put(connection, farm, &dataset, key, value, &mut applied)?;
-        if applied.added > before {
-            added(&dataset, key)?;
-        }
-        last = Some((dataset, key.to_vec()));
-    }
-    Ok(applied)
-}
-
-/// Deletes the records of a dataset that were not among the rows put aside: both are in the same order,
-/// so one look at each is enough.
-fn delete_others(connection: &Connection, farm: &Name, dataset: &Name) -> Result<u64, StoreError> {
-    connection.execute_batch("DROP TABLE IF EXISTS gone; CREATE TEMP TABLE gone (key BLOB)")?;
-    connection.execute(
-        "INSERT INTO gone SELECT key FROM (
-            SELECT CAST(key AS BLOB) AS key FROM production WHERE farm = ?1 AND dataset = ?2
-            EXCEPT SELECT key FROM came WHERE dataset = ?2)",
-        params![farm.as_str(), dataset.as_str()],
-    )?;
-    let gone = connection.execute(
-        "DELETE FROM production WHERE farm = ?1 AND dataset = ?2
-            AND CAST(key AS BLOB) IN (SELECT key FROM gone)",
-        params![farm.as_str(), dataset.as_str()],
-    )?;
-    connection.execute_batch("DROP TABLE gone")?;
-    Ok(gone as u64)
 }
 
 /// Visits production, ascending by dataset and key; of one dataset, or of all.

@@ -72,3 +72,57 @@ fn generations_are_read_in_index_order() {
         plan.query_map(params!["f", "d", 1], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
     assert!(steps.iter().all(|step| !step.contains("TEMP B-TREE") && !step.starts_with("SCAN")), "{steps:?}");
 }
+
+/// Rows of so many datasets, in no order; the last one's key may be the first one's.
+fn rows(datasets: u64, twice: bool) -> impl Iterator<Item = Result<Incoming, StoreError>> {
+    (0..12_800).map(move |line| {
+        let n = if twice && line == 12_799 { 0 } else { line };
+        let dataset = name(&format!("d{}", n % datasets));
+        Ok(Incoming { line, dataset, key: format!("k{n}").into_bytes(), value: b"v".to_vec() })
+    })
+}
+
+fn import(store: &mut SqliteStore, datasets: u64, twice: bool) -> Result<Applied, StoreError> {
+    store.load(rows(datasets, twice))?;
+    store.import_loaded(&name("f"), None, &mut |number| Err(StoreError::DuplicateKey { number }))
+}
+
+#[test]
+fn a_large_import_leaves_the_schema_in_force_on_its_own_connection_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder);
+    let texts = |store: &SqliteStore, sql: &str| -> Vec<String> {
+        let mut statement = store.connection.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name";
+    let before = texts(&store, schema);
+    let in_force = |store: &SqliteStore| {
+        assert_eq!(texts(store, schema), before);
+        for (sql, says) in [
+            ("INSERT INTO production VALUES ('f', 'd0', zeroblob(513), 'v')", "at most 512 bytes"),
+            ("INSERT INTO production VALUES ('f', 'd0', 'k', 1.5)", "write '1.5', not 1.5"),
+            ("INSERT INTO production VALUES ('g', 'd0', 'k', 'v')", "no such farm"),
+        ] {
+            let error = store.connection.execute_batch(sql).unwrap_err().to_string();
+            assert!(error.contains(says), "{sql}: {error}");
+        }
+    };
+    let error = import(&mut store, 3, true).unwrap_err();
+    assert!(matches!(error, StoreError::DuplicateKey { number: 12_799 }), "{error}");
+    in_force(&store);
+    let error = import(&mut store, 65, false).unwrap_err();
+    assert!(error.to_string().contains("at most 64 datasets"), "{error}");
+    in_force(&store);
+    let counts = "SELECT (SELECT count(*) FROM production) || ' ' || (SELECT count(*) FROM changed)";
+    assert_eq!(texts(&store, counts), ["0 0"]);
+    assert_eq!(import(&mut store, 64, false).unwrap().added, 12_800);
+    in_force(&store);
+    assert_eq!(texts(&store, counts), ["12800 12800"]);
+    assert_eq!(texts(&store, "SELECT name FROM dataset").len(), 64);
+    store.connection.execute_batch("INSERT INTO production VALUES ('f', 'd0', 'k', 'v')").unwrap();
+    assert_eq!(texts(&store, counts), ["12801 12801"]);
+    let again = import(&mut store, 64, false).unwrap();
+    assert_eq!((again.written, again.unchanged), (0, 12_800));
+    assert_eq!(texts(&store, counts), ["12801 12801"]);
+}
