@@ -14,6 +14,7 @@ mod held;
 mod keeper;
 mod life;
 mod line;
+pub mod measure;
 mod reader;
 mod shelf;
 mod start;

@@ -1,12 +1,15 @@
 //! The first import of a CSV: a running server, a file, and the time until it is answered.
 
 use crate::Options;
+use crate::machine::{forget_peak, peak};
 use crate::promotion::{key, value};
 use crate::report::{Report, Row, Unit};
-use downbeat_server::{Config, Server};
+use downbeat_server::{Config, Handle, Server};
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Instant;
 
 /// A file in order and one in none, each into an empty dataset of a server in this process.
@@ -14,33 +17,54 @@ pub(crate) fn import(options: Options, report: &mut Report) -> io::Result<()> {
     let records: u64 = if options.quick { 100_000 } else { 1_000_000 };
     for (what, step) in [("in order", 1), ("in no order", 7_919)] {
         let folder = tempfile::tempdir()?;
-        let mut file = tempfile::tempfile_in(folder.path())?;
-        let mut csv = BufWriter::new(&file);
-        csv.write_all(b"key,value\n")?;
-        for n in 0..records {
-            let n = n * step % records;
-            csv.write_all(&[&key(n)[..], b",", &value(n), b"\n"].concat())?;
-        }
-        csv.flush()?;
-        drop(csv);
-        let len = file.stream_position()?;
-        file.rewind()?;
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = Config { control: free, http: free, ..Config::new(folder.path().join("downbeat.db")) };
-        let server = Server::start(config).map_err(io::Error::other)?;
-        ask(server.http(), "/v1/farms", &b"{\"farm\":\"main\"}"[..], 15)?;
+        let (file, len) =
+            csv(folder.path(), (0..records).map(|n| n * step % records).map(|n| (n, value(n))))?;
+        let server = begin(folder.path(), &json!({}))?;
+        forget_peak()?;
         let since = Instant::now();
-        let answer = ask(server.http(), "/v1/farms/main/import?dataset=prices", file, len)?;
+        let answer = send(&server, file, len)?;
         let took = since.elapsed().as_secs_f64() * 1e3;
+        let most = peak()? / f64::from(1 << 20);
         if !answer.contains(&format!("\"added\":{records},")) {
             return Err(io::Error::other(answer));
         }
         let row =
             Row::new(&format!("first import of {records} rows of CSV, {what}"), Unit::Millis, vec![took]);
         report.push(row.bar(15_000.0).note("over HTTP, until it is on the disk"));
+        let row = Row::new("… the most memory of this process meanwhile", Unit::Mebibytes, vec![most]);
+        report.push(row.note(format!("the file has {} MiB", len >> 20)));
     }
-    report.push(Row::new("… the most memory of this process so far", Unit::Mebibytes, vec![peak()?]));
     Ok(())
+}
+
+/// Records as a CSV, in a file without a name; and its length.
+pub(crate) fn csv(folder: &Path, records: impl Iterator<Item = (u64, Vec<u8>)>) -> io::Result<(File, u64)> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    let mut csv = BufWriter::new(&file);
+    csv.write_all(b"key,value\n")?;
+    for (n, value) in records {
+        csv.write_all(&[&key(n)[..], b",", &value, b"\n"].concat())?;
+    }
+    csv.flush()?;
+    drop(csv);
+    let len = file.stream_position()?;
+    file.rewind()?;
+    Ok((file, len))
+}
+
+/// A server in this process with one farm, which has these settings.
+pub(crate) fn begin(folder: &Path, settings: &Value) -> io::Result<Handle> {
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let config = Config { control: free, http: free, ..Config::new(folder.join("downbeat.db")) };
+    let server = Server::start(config).map_err(io::Error::other)?;
+    let farm = json!({ "farm": "main", "settings": settings }).to_string();
+    let answer = ask(server.http(), "/v1/farms", farm.as_bytes(), farm.len() as u64)?;
+    if answer.starts_with("HTTP/1.1 201") { Ok(server) } else { Err(io::Error::other(answer)) }
+}
+
+/// Imports a CSV into the farm's one dataset.
+pub(crate) fn send(server: &Handle, file: File, len: u64) -> io::Result<String> {
+    ask(server.http(), "/v1/farms/main/import?dataset=prices", file, len)
 }
 
 /// One POST, and its answer.
@@ -54,16 +78,4 @@ fn ask(to: SocketAddr, path: &str, body: impl Read, len: u64) -> io::Result<Stri
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
-}
-
-/// The most memory that this process had, in MiB, as the system has it.
-fn peak() -> io::Result<f64> {
-    let status = {
-        let mut text = String::new();
-        File::open("/proc/self/status")?.read_to_string(&mut text)?;
-        text
-    };
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
-    kibibytes.map(|kibibytes| kibibytes / 1024.0).ok_or_else(|| io::Error::other("no VmHWM"))
 }

@@ -6,7 +6,9 @@
 //! its list in [`SUITES`]. Measurements of one row and its peers alternate, so that whatever else
 //! the machine does meets both.
 
+mod agent;
 mod data;
+mod follower;
 mod image;
 mod import;
 mod lookup;
@@ -33,13 +35,14 @@ type Measure = (&'static str, fn(Options, &mut Report) -> std::io::Result<()>);
 /// The suites by name, and their parts. Memory comes first, while the process has little of its own.
 const SUITES: &[(&str, &str, &[Measure])] = &[(
     "content",
-    "a million records: the image that an agent reads, promotions, imports, bytes on the wire",
+    "a million records: the image, an agent, imports, promotions, bytes on the wire",
     &[
         ("memory", image::memory),
         ("staging", image::staging),
         ("start", image::cold_start),
         ("background", image::background),
         ("lookup", lookup::lookup),
+        ("agent", agent::agent),
         ("import", import::import),
         ("promotion", promotion::promotion),
         ("wire", wire::wire),
@@ -60,6 +63,9 @@ fn usage() -> String {
 }
 
 fn main() -> ExitCode {
+    if let Some(done) = follower::run_if_asked() {
+        return done;
+    }
     let (flags, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.starts_with('-'));
     let has = |flag: &str| flags.iter().any(|given| given == flag);
     let mut known = flags.iter().all(|flag| ["--quick", "--json"].contains(&flag.as_str()));
@@ -84,7 +90,7 @@ fn main() -> ExitCode {
     let mut report = Report::new(name, options.quick);
     for (_, measure) in parts {
         if let Err(error) = measure(options, &mut report) {
-            eprintln!("a measurement failed: {error}; make room for 2 GiB in the folder for temporary files");
+            eprintln!("a measurement failed: {error}; make room for 4 GiB in the folder for temporary files");
             return ExitCode::from(2);
         }
     }

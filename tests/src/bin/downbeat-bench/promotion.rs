@@ -33,7 +33,7 @@ pub(crate) fn promotion(options: Options, report: &mut Report) -> io::Result<()>
     {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("downbeat.db");
-        let mut farm = Farm::make(&path, records).map_err(io::Error::other)?;
+        let mut farm = Farm::make(&path, records, value).map_err(io::Error::other)?;
         let (mut promotions, mut unprepared, mut gathering, mut longest, mut copies) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..samples {
@@ -85,12 +85,13 @@ pub(crate) struct Farm {
     pub(crate) name: Name,
     dataset: Name,
     records: u64,
+    value: fn(u64) -> Vec<u8>,
     /// Numbers that were drawn.
     drawn: u64,
 }
 
 impl Farm {
-    pub(crate) fn make(path: &Path, records: u64) -> Result<Farm, StoreError> {
+    pub(crate) fn make(path: &Path, records: u64, value: fn(u64) -> Vec<u8>) -> Result<Farm, StoreError> {
         let named = |text| Name::new(text).map_err(|_| StoreError::Inconsistent("a name"));
         let (name, dataset) = (named("main")?, named("prices")?);
         let mut store = SqliteStore::open(path)?;
@@ -104,7 +105,7 @@ impl Farm {
                 SyncTable::new_farm(name.clone(), line, digest, settings, Limits::default(), None, now)
             },
         )?;
-        let mut farm = Farm { store, name, dataset, records, drawn: 0 };
+        let mut farm = Farm { store, name, dataset, records, value, drawn: 0 };
         let all = (0..records).map(|n| (key(n), value(n)));
         farm.store.import(&farm.name, &farm.dataset, all, Rest::Keep)?;
         farm.gather()?;
@@ -117,7 +118,7 @@ impl Farm {
         let mut changed = std::collections::BTreeMap::new();
         while (changed.len() as u64) < records {
             self.drawn += 1;
-            changed.insert(key(mixed(self.drawn) % self.records), value(!self.drawn));
+            changed.insert(key(mixed(self.drawn) % self.records), (self.value)(!self.drawn));
         }
         let applied = self.store.import(&self.name, &self.dataset, changed.into_iter(), Rest::Keep)?;
         debug_assert_eq!(applied.written, records, "each of them is another value");
@@ -155,6 +156,13 @@ impl Farm {
         }
         self.store.maintain(&self.name, now)?;
         Ok(took)
+    }
+
+    /// A change, and its promotion.
+    pub(crate) fn cycle(&mut self, changes: u64) -> Result<(), StoreError> {
+        self.change(changes)?;
+        self.gather()?;
+        self.promote(changes).map(drop)
     }
 
     fn ask(
