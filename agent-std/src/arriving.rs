@@ -31,7 +31,7 @@ impl<'a> Arriving<'a> {
                     (self.piece, self.at) = (piece, 0);
                     return Ok(());
                 }
-                Ok(job @ (Job::Begin { .. } | Job::Verify { .. })) => {
+                Ok(job @ (Job::Begin { .. } | Job::Verify { .. } | Job::End)) => {
                     self.worker.next = Some(job);
                     self.over = true;
                 }

@@ -2,14 +2,13 @@
 //! them is in `start`.
 
 use crate::clock::Clock;
+use crate::judge::{MakeView, Offer, Validate};
 use crate::view::View;
-use crate::worker::{MakeView, Validate};
 use downbeat_core::agent::Config;
 use downbeat_core::guard::Guards;
-use downbeat_core::ids::{AgentId, Generation};
+use downbeat_core::ids::AgentId;
 use downbeat_core::serving::{Activation, Mode};
 use downbeat_core::time::{Rate, Span};
-use downbeat_image::Image;
 use downbeat_trace::Recorder;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -41,6 +40,7 @@ pub struct Builder {
     pub(crate) agent: Option<AgentId>,
     pub(crate) validate: Option<Validate>,
     pub(crate) make_view: Option<MakeView>,
+    pub(crate) verdict_limit: Duration,
     pub(crate) recorder: Recorder,
 }
 
@@ -83,6 +83,7 @@ impl Builder {
             agent: None,
             validate: None,
             make_view: None,
+            verdict_limit: Duration::from_secs(10),
             recorder: Recorder::off(),
         }
     }
@@ -231,11 +232,12 @@ impl Builder {
     }
 
     /// The host's own check of each generation before it is staged. `Err` with the reason refuses
-    /// it: it is reported and not staged. Called on the agent's worker thread; may take its time.
+    /// it: it is reported and not staged. Called on a thread of its own; may take its time, within
+    /// [`Builder::verdict_limit`].
     #[must_use]
     pub fn validate(
         mut self,
-        validate: impl Fn(Generation, &Image) -> Result<(), String> + Send + 'static,
+        validate: impl Fn(&Offer<'_>) -> Result<(), String> + Send + 'static,
     ) -> Builder {
         self.validate = Some(Box::new(validate));
         self
@@ -243,14 +245,26 @@ impl Builder {
 
     /// What the host makes of each generation while it is staged, for readers
     /// ([`Guard::view`](crate::Guard::view)). Where it can't be made the generation is refused. It is
-    /// made on the agent's worker thread after `validate`, and of the last good generation before
-    /// the agent starts.
+    /// made on the validation's thread after it, and of the last good generation before the agent
+    /// starts.
     #[must_use]
     pub fn view<V: View>(mut self) -> Builder {
         self.make_view = Some(|generation, image| match V::build(generation, image) {
             Ok(view) => Ok(Arc::new(view)),
             Err(cause) => Err(cause.to_string()),
         });
+        self
+    }
+
+    /// How long `validate` and `view` may take together (default 10 s). A generation without a verdict
+    /// by then is refused, and at T the mode's rule for a missing one applies. Until there is a verdict
+    /// the agent asks the server nothing, not even whether something newer is staged: keep it, with
+    /// the farm's `stagger` and `retrieve`, below the `lead`. Host code that doesn't return even then
+    /// is asked about nothing else, so that every further generation is refused until it does;
+    /// [`Offer::is_withdrawn`] tells it.
+    #[must_use]
+    pub fn verdict_limit(mut self, limit: Duration) -> Builder {
+        self.verdict_limit = limit;
         self
     }
 

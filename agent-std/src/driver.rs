@@ -11,7 +11,7 @@ use crate::life::Life;
 use crate::line::{BackOff, Line, Link, LinkEvent, never};
 use crate::shelf::Shelf;
 use crate::status::{Board, What};
-use crate::worker::{Job, Outcome};
+use crate::worker::{Jobs, Outcome};
 use downbeat_core::agent::Config;
 use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::effect::PollAt;
@@ -21,7 +21,7 @@ use downbeat_core::message::{Hello, Reply, ReplyBody, ToAgent};
 use downbeat_core::time::{LocalTime, Span};
 use downbeat_trace::{Input as Given, Traced};
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc as channel, oneshot};
@@ -62,7 +62,7 @@ pub(crate) struct Driver {
     pub(crate) verifying: Option<Digest>,
     pub(crate) last_good: Option<Generation>,
     pub(crate) copied: bool,
-    pub(crate) jobs: mpsc::Sender<Job>,
+    pub(crate) jobs: Jobs,
     pub(crate) outcomes: channel::UnboundedReceiver<Outcome>,
     pub(crate) stop: oneshot::Receiver<()>,
     /// `None` where a checker took it away.

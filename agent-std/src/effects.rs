@@ -100,7 +100,7 @@ impl Driver {
     }
 
     pub(crate) fn ask_worker(&mut self, now: LocalTime, job: Job) {
-        if self.jobs.send(job).is_err() {
+        if !self.jobs.ask(job) {
             let text = "the agent's worker thread has ended; restart the agent".to_string();
             self.board.tell(now, What::Warning(text));
         }

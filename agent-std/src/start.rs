@@ -8,12 +8,13 @@ use crate::driver::Driver;
 use crate::filling::{Intake, selection};
 use crate::handle::Agent;
 use crate::held::Held;
+use crate::judge::{Host, Judge, MakeView, made_view};
 use crate::keeper::Keeper;
 use crate::life::Life;
 use crate::line::{BackOff, Link};
 use crate::shelf::Shelf;
 use crate::status::{Board, What};
-use crate::worker::{Job, MakeView, Outcome, Worker, made_view};
+use crate::worker::{Jobs, Outcome, Worker};
 use downbeat_core::agent::{Accepts, Config, Start};
 use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::ids::{AgentId, Generation, Incarnation, Name};
@@ -52,7 +53,7 @@ pub enum StartError {
     Random(String),
     /// There is no tokio runtime here.
     NoRuntime,
-    /// The worker's thread can't be started.
+    /// One of the agent's own threads can't be started.
     Thread(std::io::Error),
 }
 
@@ -79,7 +80,7 @@ impl fmt::Display for StartError {
             StartError::Random(cause) => write!(f, "the host gives no random numbers: {cause}"),
             StartError::NoRuntime => f.write_str("an agent runs on tokio; start it inside a runtime"),
             StartError::Thread(error) => {
-                write!(f, "the agent's worker thread can't be started: {error}; raise the limit on threads")
+                write!(f, "a thread of the agent can't be started: {error}; raise the limit on threads")
             }
         }
     }
@@ -241,7 +242,7 @@ pub(crate) fn random_u64() -> Result<u64, StartError> {
 
 /// A worker at work, as the driver and the handle see it.
 struct Working {
-    jobs: mpsc::Sender<Job>,
+    jobs: Jobs,
     outcomes: channel::UnboundedReceiver<Outcome>,
     /// Closed when it has ended.
     end: oneshot::Receiver<()>,
@@ -274,10 +275,11 @@ impl Builder {
         let (jobs, asked) = mpsc::channel();
         let (sender, outcomes) = channel::unbounded_channel();
         let (ended, end) = oneshot::channel::<()>();
+        let host = Host { validate: self.validate.take(), make_view: self.make_view };
+        let judge = Judge::start(host, self.verdict_limit, jobs.clone()).map_err(StartError::Thread)?;
         let worker = Worker {
             intake: Arc::new(intake),
-            validate: self.validate.take(),
-            make_view: self.make_view,
+            judge,
             jobs: asked,
             outcomes: sender,
             keeper,
@@ -293,6 +295,6 @@ impl Builder {
             .name("downbeat-worker".to_string())
             .spawn(work)
             .map_err(StartError::Thread)?;
-        Ok(Working { jobs, outcomes, end })
+        Ok(Working { jobs: Jobs::new(jobs), outcomes, end })
     }
 }

@@ -20,7 +20,7 @@ pub enum Freshness {
 }
 
 /// What a host makes of a generation before it is served: an index, decoded values, a total. It is
-/// made on the agent's worker thread while the generation is staged, long before T, and handed to
+/// made on a thread of its own while the generation is staged, long before T, and handed to
 /// readers with the generation, so that both go live at one instant.
 ///
 /// Asked for by [`Builder::view`](crate::Builder::view), read by [`Guard::view`].

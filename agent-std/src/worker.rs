@@ -1,26 +1,21 @@
 //! What may take long or block, on a thread of its own: writing a generation's image while it
-//! arrives, the host's validation and view, and the disk. The driver goes on meanwhile, so that none
-//! of it costs time at T.
+//! arrives, and the disk. The driver goes on meanwhile, so that none of it costs time at T.
 //!
-//! Which images are kept, and what is done with them while nothing is asked for, is in `keeper`.
+//! Which images are kept, and what is done with them while nothing is asked for, is in `keeper`; how
+//! the host is asked about a generation, on a thread of its own again, in `judge`.
 
 use crate::arriving::Arriving;
 use crate::filling::{Fault, Intake};
-use crate::held::{Held, MadeView};
+use crate::held::Held;
+use crate::judge::{Judge, Verdict, Waiting};
 use crate::keeper::Keeper;
 use downbeat_core::effect::Verified;
 use downbeat_core::ids::{Digest, Generation};
 use downbeat_core::message::{Route, Veto};
 use downbeat_image::{Image, WriteError};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc::UnboundedSender;
-
-/// The host's own check of a generation: `Err` with the reason refuses it.
-pub(crate) type Validate = Box<dyn Fn(Generation, &Image) -> Result<(), String> + Send>;
-/// What makes the host's view.
-pub(crate) type MakeView = fn(Generation, &Image) -> Result<MadeView, String>;
 
 /// What the worker is asked for, done in order.
 pub(crate) enum Job {
@@ -31,10 +26,35 @@ pub(crate) enum Job {
     Bytes(Vec<u8>),
     /// All of it has arrived: is it whole, and will the host take it?
     Verify { number: u64, target: Generation },
+    /// What the host says of what it was asked about by that verification.
+    Judged { number: u64, verdict: Verdict },
     /// This one is served, if any is known to be live, and these are needed.
     Settle { good: Option<Generation>, held: Vec<Digest> },
     /// Something is damaged: nothing is kept but `keep`.
     Forget { keep: Option<Generation> },
+    /// Nobody will ask any more.
+    End,
+}
+
+/// What the driver asks by. Dropped, it ends the worker.
+pub(crate) struct Jobs(mpsc::Sender<Job>);
+
+impl Jobs {
+    pub(crate) fn new(jobs: mpsc::Sender<Job>) -> Jobs {
+        Jobs(jobs)
+    }
+
+    /// Asks for something. False where the worker has ended.
+    pub(crate) fn ask(&self, job: Job) -> bool {
+        self.0.send(job).is_ok()
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        // The host's thread can send, too, so that the channel doesn't end with this sender.
+        self.ask(Job::End);
+    }
 }
 
 /// What came of a job, or of what the worker did by itself.
@@ -69,8 +89,8 @@ impl Outcome {
 
 pub(crate) struct Worker {
     pub(crate) intake: Arc<Intake>,
-    pub(crate) validate: Option<Validate>,
-    pub(crate) make_view: Option<MakeView>,
+    /// Before the keeper: it reads nothing any more once the directory is given up.
+    pub(crate) judge: Judge,
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) outcomes: UnboundedSender<Outcome>,
     pub(crate) keeper: Keeper,
@@ -88,28 +108,38 @@ impl Worker {
                 Job::Begin { target, route, base } => self.begin(target, &route, base),
                 Job::Verify { number, target } => {
                     let outcome = self.verify(number, target);
-                    self.keeper.set_writing(false);
-                    self.tell(Some(outcome));
+                    self.tell_verified(outcome);
                 }
+                Job::End => return,
                 job => self.keep_house(job),
             }
         }
     }
 
-    /// The next job; while there is none, what can wait.
+    /// The next job; while there is none, what can wait, and what the host took too long for.
     fn next_job(&mut self) -> Option<Job> {
         if let Some(job) = self.next.take() {
             return Some(job);
         }
         loop {
-            let Some(idle_after) = self.keeper.idle_after() else { return self.jobs.recv().ok() };
-            match self.jobs.recv_timeout(idle_after) {
+            let wait = self.judge.left().into_iter().chain(self.keeper.idle_after()).min();
+            let Some(wait) = wait else { return self.jobs.recv().ok() };
+            match self.jobs.recv_timeout(wait) {
                 Ok(job) => return Some(job),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
-                    let outcome = self.keeper.idle();
-                    self.tell(outcome);
-                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some((asked, cause)) = self.judge.overdue() {
+                let (number, target) = (asked.number, asked.target);
+                self.tell_verified(Some(refused(
+                    number,
+                    target,
+                    Verified::Vetoed(Veto::Invalid),
+                    Some(cause),
+                )));
+            } else {
+                let outcome = self.keeper.idle();
+                self.tell(outcome);
             }
         }
     }
@@ -118,10 +148,27 @@ impl Worker {
     pub(crate) fn keep_house(&mut self, job: Job) {
         let outcome = match job {
             Job::Settle { good, held } => self.keeper.settle(good, &held),
-            Job::Forget { keep } => self.keeper.forget(keep),
+            Job::Forget { keep } => {
+                if self.judge.withdraw().is_some() {
+                    self.keeper.set_writing(false);
+                }
+                self.keeper.forget(keep)
+            }
+            Job::Judged { number, verdict } => {
+                let outcome = self.judged(number, verdict);
+                return self.tell_verified(outcome);
+            }
             // Bytes of something that was given up.
-            Job::Bytes(_) | Job::Begin { .. } | Job::Verify { .. } => None,
+            Job::Bytes(_) | Job::Begin { .. } | Job::Verify { .. } | Job::End => None,
         };
+        self.tell(outcome);
+    }
+
+    /// What came of a verification. `None`: the host is asked first.
+    fn tell_verified(&mut self, outcome: Option<Outcome>) {
+        if outcome.is_some() {
+            self.keeper.set_writing(false);
+        }
         self.tell(outcome);
     }
 
@@ -132,6 +179,10 @@ impl Worker {
 
     fn begin(&mut self, target: Generation, route: &Route, base: Option<Digest>) {
         self.filled = None;
+        if let Some(asked) = self.judge.withdraw() {
+            let text = format!("epoch {} is retrieved anew before the host has judged it", asked.epoch);
+            self.tell(Some(Outcome::Warning(text)));
+        }
         self.keeper.set_writing(true);
         let base = base.and_then(|digest| self.keeper.of(digest));
         let intake = self.intake.clone();
@@ -142,48 +193,40 @@ impl Worker {
         }
     }
 
-    fn verify(&mut self, number: u64, target: Generation) -> Outcome {
-        let refused = |found, cause| Outcome::Verified { number, target, found, held: None, cause };
+    fn verify(&mut self, number: u64, target: Generation) -> Option<Outcome> {
         let Some((_, result)) = self.filled.take().filter(|(filled, _)| *filled == target) else {
             // Nothing of it is here: it is asked for again.
-            return refused(Verified::Mismatch, None);
+            return Some(refused(number, target, Verified::Mismatch, None));
         };
-        let image = match result {
-            Ok(image) => image,
-            Err(fault) => return refused(found(&fault), Some(fault.to_string())),
-        };
-        let made = self.validated(target, &image).and_then(|()| made_view(self.make_view, target, &image));
-        match made {
-            // Whatever the host found, it hadn't the generation before it.
-            Err(cause) if image.is_damaged() => refused(Verified::Mismatch, Some(cause)),
-            Err(cause) => refused(Verified::Vetoed(Veto::Invalid), Some(cause)),
-            Ok(view) => {
-                let held = Arc::new(Held::new(image, view));
-                self.keeper.add(held.clone());
-                let held = Some(held);
-                Outcome::Verified { number, target, found: Verified::Whole, held, cause: None }
+        match result {
+            Ok(image) => {
+                let image = self.judge.ask(number, target, image)?;
+                Some(self.taken(number, target, Held::new(image, None)))
             }
+            Err(fault) => Some(refused(number, target, found(&fault), Some(fault.to_string()))),
         }
     }
 
-    fn validated(&self, target: Generation, image: &Image) -> Result<(), String> {
-        let Some(validate) = &self.validate else { return Ok(()) };
-        // A validation that panics has not found the generation good. It only looks at the image.
-        catch_unwind(AssertUnwindSafe(|| validate(target, image)))
-            .unwrap_or_else(|_| Err("the host's validation panicked; its output says where".to_string()))
+    /// The host has given its verdict; on something that nobody waits for any more it counts for nothing.
+    fn judged(&mut self, number: u64, verdict: Verdict) -> Option<Outcome> {
+        let Waiting { target, image, .. } = self.judge.answered(number)?;
+        Some(match verdict {
+            // Whatever the host found, it hadn't the generation before it.
+            Err(cause) if image.is_damaged() => refused(number, target, Verified::Mismatch, Some(cause)),
+            Err(cause) => refused(number, target, Verified::Vetoed(Veto::Invalid), Some(cause)),
+            Ok(view) => self.taken(number, target, Held::new(image, view)),
+        })
+    }
+
+    fn taken(&mut self, number: u64, target: Generation, held: Held) -> Outcome {
+        let held = Arc::new(held);
+        self.keeper.add(held.clone());
+        Outcome::Verified { number, target, found: Verified::Whole, held: Some(held), cause: None }
     }
 }
 
-/// The host's view of a generation, where it asks for one.
-pub(crate) fn made_view(
-    make: Option<MakeView>,
-    target: Generation,
-    image: &Image,
-) -> Result<Option<MadeView>, String> {
-    let Some(make) = make else { return Ok(None) };
-    catch_unwind(AssertUnwindSafe(|| make(target, image)))
-        .unwrap_or_else(|_| Err("the host's view panicked; its output says where".to_string()))
-        .map(Some)
+fn refused(number: u64, target: Generation, found: Verified, cause: Option<String>) -> Outcome {
+    Outcome::Verified { number, target, found, held: None, cause }
 }
 
 /// What a generation is that has a fault.

@@ -64,7 +64,7 @@ async fn what_the_host_refuses_is_not_staged_and_reported() {
     let server = Server::start(records(&[("a", "k", "good")])).await;
     let agent = server
         .agent()
-        .validate(|_, image| match image.get("a", b"k").unwrap() {
+        .validate(|offer| match offer.image().get("a", b"k").unwrap() {
             Some(b"bad") => Err("a bad value".to_string()),
             Some(b"panic") => panic!("a validation with a bug"),
             _ => Ok(()),

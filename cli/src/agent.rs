@@ -56,7 +56,8 @@ pub(crate) struct Run {
     /// refused with what it said last on standard error
     #[arg(long, env = "DOWNBEAT_CHECK", value_name = "COMMAND")]
     check: Option<String>,
-    /// After how long that command is ended, which refuses the generation
+    /// After how long without a verdict that command is ended, and the generation refused. Until then the agent asks the
+    /// server nothing: with the farm's stagger and retrieve it should fit into the lead
     #[arg(long, default_value = "10s", value_parser = show::parse_span, requires = "check")]
     check_limit: i64,
     /// Prints a line whenever what a reader sees changes
@@ -127,7 +128,7 @@ impl Run {
             let signals = Signals::new()?;
             let recorder = recorder(self.trace.as_deref())?;
             let stop = Arc::new(AtomicBool::new(false));
-            let agent = self.builder(&stop).trace(recorder.clone()).start().await.map_err(Failure::own)?;
+            let agent = self.builder().trace(recorder.clone()).start().await.map_err(Failure::own)?;
             let happenings = agent.happenings();
             // What there was to say about its state directory was said before anybody could listen.
             for happening in agent.status().last {
@@ -159,7 +160,7 @@ impl Run {
         })
     }
 
-    fn builder(&self, stop: &Arc<AtomicBool>) -> Builder {
+    fn builder(&self) -> Builder {
         let mut builder = Agent::builder()
             .server(&self.server)
             .farm(&self.farm)
@@ -177,13 +178,9 @@ impl Run {
             builder = builder.dataset(dataset);
         }
         if let Some(command) = &self.check {
-            let check = Check {
-                command: command.clone(),
-                limit: Duration::from_nanos(self.check_limit.unsigned_abs()),
-                farm: self.farm.clone(),
-                stop: stop.clone(),
-            };
-            builder = builder.validate(move |generation, image| check.judge(generation, image));
+            let check = Check { command: command.clone(), farm: self.farm.clone() };
+            let limit = Duration::from_nanos(self.check_limit.unsigned_abs());
+            builder = builder.validate(move |offer| check.judge(offer)).verdict_limit(limit);
         }
         if self.clock_offset != 0 || self.clock_rate_ppm != 0 {
             let offset = Span::from_nanos(self.clock_offset);

@@ -2,17 +2,14 @@
 //! command gets its records on standard input; its exit status is the verdict, and what it says last
 //! on standard error the reason.
 
-use downbeat_agent::Image;
-use downbeat_core::ids::Generation;
+use downbeat_agent::{Image, Offer};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes of what the command said last that become the reason.
 const REASON_MAX: u64 = 1_000;
@@ -24,18 +21,15 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Check {
     /// For `/bin/sh`.
     pub(crate) command: String,
-    /// The longest that it may take.
-    pub(crate) limit: Duration,
     /// The agent's farm.
     pub(crate) farm: String,
-    /// The agent ends: the command does too.
-    pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl Check {
-    /// Asks the command; `Err` with the reason where it refuses the generation, can't be run, or
-    /// gives no verdict in time.
-    pub(crate) fn judge(&self, generation: Generation, image: &Image) -> Result<(), String> {
+    /// Asks the command; `Err` with the reason where it refuses the generation or can't be run. Once
+    /// nobody waits for the verdict it is ended.
+    pub(crate) fn judge(&self, offer: &Offer<'_>) -> Result<(), String> {
+        let (generation, image) = (offer.generation(), offer.image());
         let failed = |error: io::Error| format!("the check's command could not be run ({error})");
         let said = tempfile::tempfile().map_err(failed)?;
         let child = Command::new("/bin/sh")
@@ -57,7 +51,7 @@ impl Check {
         let (judged, status, written) = std::thread::scope(|scope| {
             // Ends when all is written, or nobody is left who could read more.
             let writing = scope.spawn(|| input.map_or(Ok(()), |input| write(image, input)));
-            let judged = self.wait(&group);
+            let judged = wait(&group, offer);
             (judged, group.end(), writing.join())
         });
         judged?;
@@ -71,20 +65,16 @@ impl Check {
         let reason = last_words(said).unwrap_or_default();
         Err(if reason.is_empty() { format!("the check's command ended with {status}") } else { reason })
     }
+}
 
-    /// Waits until the command has ended, or must.
-    fn wait(&self, group: &Group) -> Result<(), String> {
-        let until = Instant::now() + self.limit;
-        loop {
-            match group.has_ended() {
-                Ok(true) => return Ok(()),
-                Ok(false) if self.stop.load(Ordering::Relaxed) => return Err("the agent ends".to_string()),
-                Ok(false) if Instant::now() >= until => {
-                    return Err(format!("the check's command gave no verdict within {:?}", self.limit));
-                }
-                Ok(false) => std::thread::sleep(LOOK),
-                Err(error) => return Err(format!("the check's command is lost ({error})")),
-            }
+/// Waits until the command has ended, or must.
+fn wait(group: &Group, offer: &Offer<'_>) -> Result<(), String> {
+    loop {
+        match group.has_ended() {
+            Ok(true) => return Ok(()),
+            Ok(false) if offer.is_withdrawn() => return Err("the check's command was ended".to_string()),
+            Ok(false) => std::thread::sleep(LOOK),
+            Err(error) => return Err(format!("the check's command is lost ({error})")),
         }
     }
 }
@@ -153,8 +143,9 @@ mod tests {
     use super::*;
     use downbeat_agent::image::{Place, SnapshotWriter};
     use downbeat_core::content::{DatasetSum, generation_digest, record_digest};
-    use downbeat_core::ids::Name;
+    use downbeat_core::ids::{Generation, Name};
     use downbeat_core::object::ManifestEntry;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn image(records: u32) -> (Generation, Image) {
         let dataset = Name::new("prices").unwrap();
@@ -167,44 +158,43 @@ mod tests {
         (Generation { epoch: 7, digest }, writer.finish(&[ManifestEntry { dataset, sum }]).unwrap())
     }
 
-    fn judged(command: &str, limit: Duration, records: u32) -> Result<(), String> {
-        let check =
-            Check { command: command.to_string(), limit, farm: "eu".to_string(), stop: Arc::default() };
+    fn judged(command: &str, records: u32) -> Result<(), String> {
+        let check = Check { command: command.to_string(), farm: "eu".to_string() };
         let (generation, image) = image(records);
-        check.judge(generation, &image)
+        check.judge(&Offer::new(generation, &image, &AtomicBool::new(false)))
     }
-
-    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn the_command_gets_the_records_and_says_why_not() {
-        assert_eq!(judged("true", LONG, 5), Ok(()));
-        assert_eq!(judged("test $(wc -l) = 5 && test $DOWNBEAT_RECORDS = 5", LONG, 5), Ok(()));
+        assert_eq!(judged("true", 5), Ok(()));
+        assert_eq!(judged("test $(wc -l) = 5 && test $DOWNBEAT_RECORDS = 5", 5), Ok(()));
         let told = "cat >&2; echo $DOWNBEAT_FARM $DOWNBEAT_EPOCH >&2; false";
         let hex = r#"{"dataset":"prices","key":"\u0000\u0000\u0000\u0000","value_hex":"ff00"}"#;
-        assert_eq!(judged(told, LONG, 1), Err(format!("{hex}\neu 7")));
-        assert_eq!(
-            judged("exit 3", LONG, 1),
-            Err("the check's command ended with exit status: 3".to_string())
-        );
-        let wordy = judged("yes words | head -5000 >&2; false", LONG, 1).unwrap_err();
+        assert_eq!(judged(told, 1), Err(format!("{hex}\neu 7")));
+        assert_eq!(judged("exit 3", 1), Err("the check's command ended with exit status: 3".to_string()));
+        let wordy = judged("yes words | head -5000 >&2; false", 1).unwrap_err();
         assert!(wordy.ends_with("words") && wordy.len() <= 1_000, "{}", wordy.len());
     }
 
     #[test]
     fn a_command_that_reads_nothing_of_much_may_approve() {
-        assert_eq!(judged("true", LONG, 20_000), Ok(()));
-        assert_eq!(judged("head -1 >&2", LONG, 20_000), Ok(()));
+        assert_eq!(judged("true", 20_000), Ok(()));
+        assert_eq!(judged("head -1 >&2", 20_000), Ok(()));
     }
 
     #[test]
-    fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
-        let slow = judged("sleep 600 & sleep 600; true", Duration::from_millis(100), 20_000);
-        assert!(slow.unwrap_err().contains("no verdict within 100ms"));
-        let stop = Arc::new(AtomicBool::new(true));
-        let command = "sleep 600".to_string();
-        let (generation, image) = image(1);
-        let check = Check { command, limit: LONG, farm: String::new(), stop };
-        assert_eq!(check.judge(generation, &image), Err("the agent ends".to_string()));
+    fn a_command_whose_verdict_nobody_waits_for_is_ended_with_all_that_it_started() {
+        let ended = Err("the check's command was ended".to_string());
+        let check = Check { command: "sleep 600 & sleep 600; true".to_string(), farm: String::new() };
+        let (generation, image) = image(20_000);
+        let withdrawn = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let judging = scope.spawn(|| check.judge(&Offer::new(generation, &image, &withdrawn)));
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!judging.is_finished(), "it is waited for");
+            withdrawn.store(true, Ordering::Relaxed);
+            assert_eq!(judging.join().unwrap(), ended);
+        });
+        assert_eq!(check.judge(&Offer::new(generation, &image, &withdrawn)), ended);
     }
 }
