@@ -193,9 +193,9 @@ impl Builder {
         self
     }
 
-    /// The longest object that is taken, in bytes, before and after unpacking (default 1 GiB). A
-    /// generation that comes in a longer one is refused as too large, and at T the mode's rule for a
-    /// missing one applies.
+    /// The largest generation that is taken, in bytes of keys and values, however many deltas led to
+    /// it; and the longest object, packed or not (default 1 GiB). A larger one is refused as too large,
+    /// and at T the mode's rule for a missing one applies.
     #[must_use]
     pub fn content_limit(mut self, bytes: u64) -> Builder {
         self.content_limit = bytes;

@@ -35,9 +35,9 @@ pub(crate) enum Fault {
     Base,
     /// The route leads nowhere.
     Route,
-    /// It is longer than the host allows.
+    /// It is larger than the host allows: an object of it, or its keys and values together.
     TooLarge {
-        /// Its length in bytes.
+        /// The bytes of that.
         len: u64,
     },
     /// Its image can't be written, or what comes out isn't the generation.
@@ -81,7 +81,7 @@ impl fmt::Display for Fault {
             Fault::Route => f.write_str("the route has no objects; upgrade the older end"),
             Fault::TooLarge { len } => write!(
                 f,
-                "the generation is {len} bytes long, more than this agent's content limit; raise the limit, \
+                "the generation takes {len} bytes or more, over this agent's content limit; raise the limit, \
                  or subscribe to fewer datasets"
             ),
             Fault::Image(error) => write!(f, "the generation's image can't be made: {error}"),
@@ -96,7 +96,8 @@ pub(crate) struct Intake {
     pub(crate) place: Place,
     /// The datasets that the agent subscribed to; none: all.
     pub(crate) datasets: Bounded<Name, DATASETS_MAX>,
-    /// The longest object that is taken, in bytes, packed or not.
+    /// The largest generation that is taken, in bytes of keys and values, and the longest object,
+    /// packed or not.
     pub(crate) limit: u64,
 }
 
@@ -190,7 +191,12 @@ impl Intake {
             len = input.read(&mut piece)?;
         }
         reader.finish()?;
-        Ok(output.finish(target.digest, reader.manifest())?)
+        // Of a delta only now: what comes last may make room for what came first. Until then there's no
+        // more than the limit for what it starts from and the limit for the object itself.
+        match output.content_bytes() {
+            len if len > self.limit => Err(Fault::TooLarge { len }),
+            _ => Ok(output.finish(target.digest, reader.manifest())?),
+        }
     }
 }
 
@@ -206,6 +212,14 @@ impl Output<'_> {
             // A snapshot deletes nothing, which core's reader has seen to.
             Output::Base(writer) => writer.push(dataset, key, value.unwrap_or_default()),
             Output::Overlay(stager) => stager.push(dataset, key, value),
+        }
+    }
+
+    /// Bytes of keys and values of what it leads to.
+    fn content_bytes(&self) -> u64 {
+        match self {
+            Output::Base(writer) => writer.content_bytes(),
+            Output::Overlay(stager) => stager.content_bytes(),
         }
     }
 

@@ -113,6 +113,39 @@ async fn a_generation_over_the_limit_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deltas_do_not_lead_past_the_limit() {
+    let server = Server::start(records(&[("a", "0", &"v".repeat(400))])).await;
+    let agent = server.agent().content_limit(2_000).start().await.unwrap();
+    let mut reader = agent.reader();
+    let len = |reader: &mut downbeat_agent::Reader| {
+        reader
+            .read()
+            .ok()
+            .filter(|guard| guard.freshness() == Freshness::Current)
+            .map(|guard| guard.image().len())
+    };
+    // Four of 401 bytes are within it, and so is a delta that brings a fifth.
+    for count in 1..=4 {
+        until_true("another one", || len(&mut reader) == Some(count)).await;
+        server.put("a", &count.to_string(), &"v".repeat(400));
+    }
+    let status = until(&agent, "a veto", |status| status.counters.vetoes >= 1).await;
+    let told =
+        |what: &What| matches!(what, What::Refused(_, Veto::TooLarge, why) if why.contains("2005 bytes"));
+    assert!(happened(&status, told), "{status:#?}");
+    until_true("the report of it", || {
+        server.report(agent.id()).is_some_and(|report| report.veto == Some(Veto::TooLarge))
+    })
+    .await;
+    until_true("stale reads", || reader.read().is_ok_and(|guard| guard.freshness() == Freshness::Stale))
+        .await;
+    assert_eq!(reader.read().unwrap().image().len(), 4);
+    server.put("a", "4", "short");
+    until_true("one that is within it", || len(&mut reader) == Some(5)).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_strict_agent_is_fenced_without_its_server_and_recovers() {
     let mut server = Server::start(records(&[("a", "k", "1")])).await;
     let strict = server.agent().mode(Mode::Strict).start().await.unwrap();

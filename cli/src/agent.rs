@@ -60,6 +60,9 @@ pub(crate) struct Run {
     /// server nothing: with the farm's stagger and retrieve it should fit into the lead
     #[arg(long, default_value = "10s", value_parser = show::parse_span, requires = "check")]
     check_limit: i64,
+    /// The largest generation that it takes, in bytes of keys and values, and the longest object; a larger one is refused
+    #[arg(long, env = "DOWNBEAT_CONTENT_LIMIT", value_name = "BYTES", default_value_t = 1 << 30)]
+    content_limit: u64,
     /// Prints a line whenever what a reader sees changes
     #[arg(long)]
     print: bool,
@@ -168,6 +171,7 @@ impl Run {
             .token(&self.token)
             .display(&self.display)
             .rate_ppm(self.rate_ppm)
+            .content_limit(self.content_limit)
             .back_off(FIRST_BACK_OFF, Duration::from_nanos(self.longest_back_off.unsigned_abs()))
             .silence_limit(Duration::from_nanos(self.silence_limit.unsigned_abs()))
             .start_wait(Duration::from_nanos(self.start_wait.unsigned_abs()));

@@ -58,7 +58,7 @@ pub fn compact_unless(place: &Place, image: &Image, stop: &AtomicBool) -> Result
         }
     }
     let manifest = image.manifest();
-    let target =
-        Target { digest: image.digest(), selection: image.selection().to_vec(), manifest: &manifest };
+    let selection = image.selection().to_vec();
+    let target = Target { digest: image.digest(), selection, manifest: &manifest, bytes: None };
     image_of(vec![Arc::new(writer.finish(target)?)])
 }

@@ -38,7 +38,7 @@ pub const LAYERS_MAX: usize = 3;
 
 pub(crate) const MAGIC: &[u8; 8] = b"dwnimage";
 pub(crate) const END_MAGIC: &[u8; 8] = b"dwnimend";
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Magic, version, zero.
 pub(crate) const PREAMBLE: usize = 16;
 /// Position of the tail, layer id, magic.

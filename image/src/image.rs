@@ -33,6 +33,7 @@ pub struct Image {
 pub struct Dataset {
     name: Name,
     sum: DatasetSum,
+    bytes: u64,
     seed: u64,
     /// Newest first, and only where the layer has entries of this dataset.
     sections: Vec<Section>,
@@ -71,14 +72,15 @@ impl Image {
         };
         let names = layers.iter().flat_map(|layer| layer.tail().tables.iter().map(|table| &table.name));
         let names: BTreeSet<&Name> = names.collect();
-        let sum = |name: &Name| {
-            newest.tail().tables.iter().find(|table| table.name == *name).map(|table| table.sum)
-        };
-        let datasets = names.into_iter().map(|name| Dataset {
-            name: name.clone(),
-            sum: sum(name).unwrap_or_default(),
-            seed,
-            sections: layers.iter().filter_map(|layer| section(layer, name)).collect(),
+        let datasets = names.into_iter().map(|name| {
+            let table = newest.tail().tables.iter().find(|table| table.name == *name);
+            Dataset {
+                name: name.clone(),
+                sum: table.map(|table| table.sum).unwrap_or_default(),
+                bytes: table.map_or(0, |table| table.bytes),
+                seed,
+                sections: layers.iter().filter_map(|layer| section(layer, name)).collect(),
+            }
         });
         let datasets = datasets.collect();
         Ok(Image { layers, datasets })
@@ -108,6 +110,11 @@ impl Image {
     /// The number of records.
     pub fn len(&self) -> u64 {
         self.datasets.iter().map(|dataset| dataset.sum.count).sum()
+    }
+
+    /// Bytes of the keys and values of all records.
+    pub fn content_bytes(&self) -> u64 {
+        self.datasets.iter().fold(0, |all, dataset| all.saturating_add(dataset.bytes))
     }
 
     /// Whether there are no records at all: an ordinary generation.
@@ -166,18 +173,20 @@ impl Image {
     }
 
     /// Computes the sums of all records anew and compares them with those in the tables, so with
-    /// the generation's digest. `Ok(false)`: they disagree, which is a bug of whoever wrote them.
+    /// the generation's digest; their bytes as well. `Ok(false)`: they disagree, which is a bug of
+    /// whoever wrote them.
     ///
     /// # Errors
     /// [`Damaged`] where a record can't be read.
     pub fn prove(&self) -> Result<bool, Damaged> {
         for dataset in self.datasets() {
-            let mut sum = DatasetSum::EMPTY;
+            let (mut sum, mut bytes) = (DatasetSum::EMPTY, 0);
             for record in dataset.iter() {
                 let (key, value) = record?;
                 sum.add(record_digest(&dataset.name, key, value));
+                bytes += (key.len() + value.len()) as u64;
             }
-            if sum != dataset.sum {
+            if (sum, bytes) != (dataset.sum, dataset.bytes) {
                 return Ok(false);
             }
         }
@@ -232,6 +241,11 @@ impl Dataset {
     /// The number of records.
     pub fn len(&self) -> u64 {
         self.sum.count
+    }
+
+    /// Bytes of the keys and values of its records.
+    pub fn content_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether there are no records; never of a dataset that an image gives out.

@@ -30,7 +30,8 @@ pub struct Stager<'a> {
     older: Older<'a>,
     /// The layers below the new one, newest first.
     kept: &'a [Arc<Layer>],
-    sums: BTreeMap<Name, DatasetSum>,
+    /// Of each dataset, with the bytes of keys and values.
+    sums: BTreeMap<Name, (DatasetSum, u64)>,
     writer: LayerWriter,
 }
 
@@ -44,7 +45,11 @@ impl<'a> Stager<'a> {
         let (merged, kept) = layers.split_at(overlays_to_merge(layers, delta_bytes));
         let below = kept.first().ok_or(WriteError::Order)?;
         let writer = LayerWriter::overlay(place, below)?;
-        let sums = image.manifest().into_iter().map(|entry| (entry.dataset, entry.sum)).collect();
+        let sums = image.datasets().map(|dataset| {
+            let sums = (dataset.sum(), dataset.content_bytes());
+            (dataset.name().clone(), sums)
+        });
+        let sums = sums.collect();
         Ok(Stager { image, older: Older::new(image, merged)?, kept, sums, writer })
     }
 
@@ -61,11 +66,18 @@ impl<'a> Stager<'a> {
         }
         // Summed up in place, not by the entry interface, which would clone the name each time.
         if !self.sums.contains_key(dataset) {
-            self.sums.insert(dataset.clone(), DatasetSum::EMPTY);
+            self.sums.insert(dataset.clone(), (DatasetSum::EMPTY, 0));
         }
-        if let Some(sum) = self.sums.get_mut(dataset) {
-            old.into_iter().for_each(|old| sum.remove(record_digest(dataset, key, old)));
-            value.into_iter().for_each(|value| sum.add(record_digest(dataset, key, value)));
+        if let Some((sum, bytes)) = self.sums.get_mut(dataset) {
+            let len = |value: &[u8]| (key.len() + value.len()) as u64;
+            if let Some(old) = old {
+                sum.remove(record_digest(dataset, key, old));
+                *bytes = bytes.saturating_sub(len(old));
+            }
+            if let Some(value) = value {
+                sum.add(record_digest(dataset, key, value));
+                *bytes = bytes.saturating_add(len(value));
+            }
         }
         while let Some((name, entry)) = self.older.ahead
             && (name, entry.key) <= (dataset, key)
@@ -78,6 +90,11 @@ impl<'a> Stager<'a> {
         self.writer.push(dataset, key, value)
     }
 
+    /// Bytes of the keys and values of what the delta leads to, as far as it was taken.
+    pub fn content_bytes(&self) -> u64 {
+        self.sums.values().fold(0, |all, (_, bytes)| all.saturating_add(*bytes))
+    }
+
     /// Ends the delta: its result has the sums that the target's manifest lists for the selected
     /// datasets. The new image is synchronized with the disk, and open; the old one stays usable.
     ///
@@ -85,21 +102,23 @@ impl<'a> Stager<'a> {
     /// [`WriteError::Disagrees`]: the result is not what everybody else has at that generation, so a
     /// snapshot is needed. Others as for [`Stager::push`]. Nothing is left of it.
     pub fn finish(mut self, digest: Digest, manifest: &[ManifestEntry]) -> Result<Image, WriteError> {
-        self.sums.retain(|_, sum| !sum.is_empty());
+        self.sums.retain(|_, (sum, _)| !sum.is_empty());
         for entry in manifest {
-            if self.sums.remove(&entry.dataset) != Some(entry.sum) {
+            if self.sums.get(&entry.dataset).map(|(sum, _)| *sum) != Some(entry.sum) {
                 return Err(WriteError::Disagrees(entry.dataset.clone()));
             }
         }
-        if let Some((name, _)) = self.sums.pop_first() {
-            return Err(WriteError::Disagrees(name));
+        let listed = |name: &Name| manifest.iter().any(|entry| entry.dataset == *name);
+        if let Some(name) = self.sums.keys().find(|name| !listed(name)) {
+            return Err(WriteError::Disagrees(name.clone()));
         }
+        let bytes = self.sums.into_iter().map(|(name, (_, bytes))| (name, bytes)).collect();
         while let Some((name, entry)) = self.older.ahead {
             self.writer.push(name, entry.key, entry.value)?;
             self.older.advance()?;
         }
         let selection = self.image.selection().to_vec();
-        let layer = self.writer.finish(Target { digest, selection, manifest })?;
+        let layer = self.writer.finish(Target { digest, selection, manifest, bytes: Some(bytes) })?;
         let layers = std::iter::once(Arc::new(layer)).chain(self.kept.iter().cloned());
         image_of(layers.collect())
     }

@@ -10,6 +10,7 @@
 //! u8 n, n × of a dataset, ascending by name:
 //!     u8 length, name
 //!     32 sum, u64 count                 of its records in the whole generation (FORMATS "dataset digest")
+//!     u64 bytes                         of their keys and values
 //!     u64 entries in this layer
 //!     u64 position and u64 length of its entries
 //!     u64 position of its fences
@@ -36,6 +37,8 @@ pub(crate) struct Tail {
 pub(crate) struct Table {
     pub(crate) name: Name,
     pub(crate) sum: DatasetSum,
+    /// Of keys and values of its records in the whole generation.
+    pub(crate) bytes: u64,
     pub(crate) part: Part,
 }
 
@@ -53,6 +56,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Bytes of keys and values, where nothing in it is deleted.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        (self.records_len as u64).saturating_sub(self.entries.saturating_mul(ENTRY_HEAD as u64))
+    }
+
     pub(crate) fn fences(&self) -> usize {
         self.entries.div_ceil(FENCE_STEP) as usize
     }
@@ -92,13 +100,14 @@ impl Tail {
         bytes.push(self.selection.len() as u8);
         self.selection.iter().for_each(|name| push_name(&mut bytes, name));
         bytes.push(self.tables.len() as u8);
-        for Table { name, sum, part } in &self.tables {
+        for Table { name, sum, bytes: content, part } in &self.tables {
             push_name(&mut bytes, name);
             bytes.extend(sum.sum);
             let Part { entries, records_at, records_len, fences_at, lines_at, lines, homes, filter_bits } =
                 *part;
             for number in [
                 sum.count,
+                *content,
                 entries,
                 records_at as u64,
                 records_len as u64,
@@ -154,6 +163,7 @@ impl Tail {
 fn take_table(from: &mut &[u8], tail_at: usize) -> Option<Table> {
     let name = take_name(from)?;
     let sum = DatasetSum { sum: take(from)?, count: take_u64(from)? };
+    let bytes = take_u64(from)?;
     let entries = take_u64(from)?;
     let part = Part {
         entries,
@@ -165,7 +175,7 @@ fn take_table(from: &mut &[u8], tail_at: usize) -> Option<Table> {
         homes: take_u64(from)?,
         filter_bits: take_u64(from)?,
     };
-    part.fits(tail_at).then_some(Table { name, sum, part })
+    part.fits(tail_at).then_some(Table { name, sum, bytes, part })
 }
 
 fn push_name(bytes: &mut Vec<u8>, name: &Name) {

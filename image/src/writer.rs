@@ -23,6 +23,8 @@ pub(crate) struct Target<'a> {
     pub(crate) digest: Digest,
     pub(crate) selection: Vec<Name>,
     pub(crate) manifest: &'a [ManifestEntry],
+    /// Bytes of keys and values in each dataset; `None`: those of the layer, which is all there is.
+    pub(crate) bytes: Option<BTreeMap<Name, u64>>,
 }
 
 /// Writes one layer. After an error it is to be dropped; nothing of it is left then.
@@ -150,8 +152,16 @@ impl LayerWriter {
         }
         let none = Part { records_at: PREAMBLE, ..Part::default() };
         let part = |name: &Name| self.parts.get(name).copied().unwrap_or(none);
-        let tables = sums.into_iter().map(|(name, sum)| Table { part: part(&name), name, sum }).collect();
-        let Target { digest, selection, .. } = target;
+        let Target { digest, selection, bytes, .. } = target;
+        let bytes = |name: &Name, part: &Part| match &bytes {
+            Some(bytes) => bytes.get(name).copied().unwrap_or(0),
+            None => part.content_bytes(),
+        };
+        let table = |(name, sum)| {
+            let part = part(&name);
+            Table { bytes: bytes(&name, &part), part, name, sum }
+        };
+        let tables = sums.into_iter().map(table).collect();
         let tail = Tail { digest, seed: self.seed, below: self.below, selection, tables };
         if !tail.proves_digest() {
             return Err(WriteError::Digest);
@@ -179,6 +189,7 @@ pub struct SnapshotWriter {
     digest: Digest,
     selection: Vec<Name>,
     counts: BTreeMap<Name, u64>,
+    bytes: u64,
 }
 
 impl SnapshotWriter {
@@ -189,7 +200,8 @@ impl SnapshotWriter {
     /// The disk takes nothing.
     pub fn new(place: &Place, digest: Digest, selection: &[Name]) -> Result<SnapshotWriter, WriteError> {
         let writer = LayerWriter::base(place, digest)?;
-        Ok(SnapshotWriter { writer, digest, selection: selection.to_vec(), counts: BTreeMap::new() })
+        let (selection, counts) = (selection.to_vec(), BTreeMap::new());
+        Ok(SnapshotWriter { writer, digest, selection, counts, bytes: 0 })
     }
 
     /// Takes a record.
@@ -198,11 +210,17 @@ impl SnapshotWriter {
     /// It is over a limit or out of order, or the disk takes no more. The writer is to be dropped.
     pub fn push(&mut self, dataset: &Name, key: &[u8], value: &[u8]) -> Result<(), WriteError> {
         self.writer.push(dataset, key, Some(value))?;
+        self.bytes += (key.len() + value.len()) as u64;
         match self.counts.get_mut(dataset) {
             Some(count) => *count += 1,
             None => drop(self.counts.insert(dataset.clone(), 1)),
         }
         Ok(())
+    }
+
+    /// Bytes of the keys and values so far.
+    pub fn content_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Ends the image, synchronizes it with the disk and opens it. Call it only once the records
@@ -223,7 +241,7 @@ impl SnapshotWriter {
         {
             return Err(WriteError::Disagrees(name.clone()));
         }
-        let target = Target { digest: self.digest, selection: self.selection, manifest };
+        let target = Target { digest: self.digest, selection: self.selection, manifest, bytes: None };
         let layer = self.writer.finish(target)?;
         image_of(vec![Arc::new(layer)])
     }

@@ -108,8 +108,8 @@ fn every_truncation_and_every_addition_is_found_at_opening() {
         }
         fs::remove_file(&path).unwrap();
         assert!(matches!(Image::open(directory.path(), image.id()), Err(OpenError::Io(..))));
-        fs::write(&path, [&good[..8], &[2], &good[9..]].concat()).unwrap();
-        assert!(matches!(Image::open(directory.path(), image.id()), Err(OpenError::Version(_, 2))));
+        fs::write(&path, [&good[..8], &[1], &good[9..]].concat()).unwrap();
+        assert!(matches!(Image::open(directory.path(), image.id()), Err(OpenError::Version(_, 1))));
         fs::write(&path, &good).unwrap();
     }
     check(&Image::open(directory.path(), image.id()).unwrap(), &model);

@@ -254,6 +254,49 @@ fn what_is_wrong_about_a_packed_object_is_said() {
 }
 
 #[test]
+fn the_limit_is_for_the_whole_generation_however_it_comes() {
+    let first = &model(500, 1);
+    let (mut more, mut moved) = (first.clone(), first.clone());
+    for key in 0..300 {
+        let (key, value) = (format!("new-{key:05}"), vec![b'v'; 92]);
+        more.get_mut("b").unwrap().insert(key.clone(), value.clone());
+        moved.get_mut("a").unwrap().insert(key, value);
+        let oldest = moved["b"].keys().next().unwrap().clone();
+        moved.get_mut("b").unwrap().remove(&oldest);
+    }
+    let size = |model: &Model| -> u64 {
+        let records = model.values().flatten();
+        records.map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    };
+    let whole = object(None, (1, first));
+    let delta = object(Some((1, first)), (2, &more));
+    // Each object is within the limit, and the base is; the generation isn't.
+    let limit = size(&more) - 1;
+    assert!(whole.object.len < limit && delta.object.len < limit);
+    let intake = Intake { limit, ..intake() };
+    let fill = |files: &[File], target, base: Option<&Image>| {
+        let (route, bytes) = route(files);
+        intake.fill(target, &route, base, &mut bytes.as_slice())
+    };
+    let base = fill(&[packed(&whole)], generation(1, first), None).unwrap();
+    assert_eq!(base.content_bytes(), size(first));
+    let too_large = |filled: Result<Image, Fault>| match filled {
+        Err(Fault::TooLarge { len }) => assert_eq!(len, size(&more)),
+        filled => panic!("{filled:?}"),
+    };
+    too_large(fill(&[packed(&delta)], generation(2, &more), Some(&base)));
+    too_large(fill(std::slice::from_ref(&delta), generation(2, &more), Some(&base)));
+    too_large(fill(&[packed(&whole), packed(&delta)], generation(2, &more), None));
+    // On the way there, too.
+    let back = object(Some((2, &more)), (3, first));
+    too_large(fill(&[packed(&delta), packed(&back)], generation(3, first), Some(&base)));
+    // As much as it takes away, a delta may bring, in whatever order.
+    let delta = object(Some((1, first)), (2, &moved));
+    assert!(size(first) + delta.object.len > limit);
+    assert_is(&fill(&[packed(&delta)], generation(2, &moved), Some(&base)).unwrap(), &moved);
+}
+
+#[test]
 fn what_fails_leaves_no_file_half_written() {
     let directory = tempfile::tempdir().unwrap();
     let place = Place::Directory(directory.path().to_path_buf());

@@ -87,10 +87,15 @@ pub(crate) fn check(image: &Image, model: &Model) {
     let (manifest, digest) = sums(model);
     assert_eq!((image.manifest(), image.digest()), (manifest, digest));
     assert_eq!(image.len(), model.values().map(|records| records.len() as u64).sum::<u64>());
+    let bytes = |records: &BTreeMap<Vec<u8>, Vec<u8>>| -> u64 {
+        records.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    };
+    assert_eq!(image.content_bytes(), model.values().map(bytes).sum());
     let names: Vec<&str> = image.datasets().map(|dataset| dataset.name().as_str()).collect();
     assert_eq!(names, model.keys().map(Name::as_str).collect::<Vec<_>>());
     for (dataset, records) in model {
         let found = image.dataset(dataset.as_str()).unwrap();
+        assert_eq!(found.content_bytes(), bytes(records), "{dataset}");
         let owned =
             |record: Result<(&[u8], &[u8]), _>| record.map(|(key, value)| (key.to_vec(), value.to_vec()));
         let all: Vec<_> = found.iter().map(|record| owned(record).unwrap()).collect();
