@@ -110,9 +110,15 @@ impl World {
             Payload::Answer(ref answer, content) => {
                 let now = self.local_now(agent);
                 let before = self.epoch_known(agent);
+                let host = &self.hosts[agent].agent;
+                // One that nobody waits for any more is no sample, and shows nothing.
+                let sample = match answer {
+                    ToAgent::Reply(reply) if host.waits_for(reply.incarnation, reply.number) => Some(reply),
+                    _ => None,
+                };
                 let effects = self.hosts[agent].agent.receive(now, answer);
                 self.carry_out(config, agent, effects, content);
-                if let ToAgent::Reply(reply) = answer {
+                if let Some(reply) = sample {
                     self.demand_detection(config, agent, reply);
                 }
                 self.note_long_away(agent, before);
