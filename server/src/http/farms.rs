@@ -138,7 +138,8 @@ pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, F
         let now = time.reading().time;
         let table = store.table(&name)?;
         let live = Shared::prospect(store, &time, &name)?.earliest_live;
-        let staged = store.generations(&name)?.pop();
+        // Asked after the table, so that what it has staged is there, whatever is staged meanwhile.
+        let staged = store.generations(&name)?.into_iter().find(|kept| kept.generation == table.staged);
         let kept_back = (store.blocked(&name)?, store.broken(&name)?, store.overrides(&name)?);
         Ok::<_, StoreError>((now, table, live, staged, store.standing(&name)?, kept_back))
     };
@@ -149,9 +150,8 @@ pub(super) async fn status(shared: &Shared, farm: &Arc<Farm>) -> Result<Value, F
     if let Some(object) = body.as_object_mut() {
         object.insert("now".into(), instant(now));
         object.insert("earliest_live".into(), maybe_instant(live));
-        let kept = staged.filter(|kept| kept.generation == table.staged);
-        object.insert("records".into(), kept.map_or(Value::Null, |kept| kept.records.into()));
-        object.insert("changes".into(), kept.map_or(Value::Null, |kept| kept.changes.into()));
+        object.insert("records".into(), staged.map_or(Value::Null, |staged| staged.records.into()));
+        object.insert("changes".into(), staged.map_or(Value::Null, |staged| staged.changes.into()));
         object.insert("gate".into(), standing_json(&standing));
         object.insert("blocked".into(), blocked.as_ref().map(blocked_json).into());
         object.insert("broken".into(), reasons_json(&broken));

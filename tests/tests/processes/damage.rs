@@ -25,7 +25,7 @@ fn damage(farm: &mut Farm, agent: usize, change: impl Fn(&mut Vec<u8>)) {
 fn agents_whose_files_are_damaged_retrieve_them_again() {
     let mut farm = Farm::start("damaged files", 0, &FOUR[..3]);
     farm.wait_epochs(2);
-    assert!((0..3).all(|agent| !images(&farm, agent).is_empty()), "an agent keeps nothing");
+    eventually("images on disk", || (0..3).all(|agent| !images(&farm, agent).is_empty()).then_some(()));
     damage(&mut farm, 0, |bytes| bytes.truncate(bytes.len() / 2));
     eventually("a warning", || farm.logged(0).contains("left out").then_some(()));
     for agent in 1..3 {
