@@ -5,7 +5,7 @@ mod happened;
 
 use crate::configuration::{Configuration, UNLIMITED};
 use crate::world::{Content, Store, World};
-use downbeat_core::ids::{Epoch, Generation, TimelineId, Token};
+use downbeat_core::ids::{Generation, Token};
 use downbeat_core::message::{Refusal, ReplyBody, Request, RequestBody};
 use downbeat_core::serving::{Mode, Serving};
 use downbeat_core::table::SyncTable;
@@ -51,6 +51,8 @@ pub struct GoesLive {
     pub at: ServerTime,
     /// Number of its line.
     pub line: u8,
+    /// Its line was replaced before that, and had promised nobody anything beyond: it is not live then.
+    pub replaced: bool,
 }
 
 /// What has happened.
@@ -87,7 +89,12 @@ impl Record {
 
     pub(crate) fn new(table: &SyncTable, agents: usize) -> Record {
         Record {
-            goes_live: vec![GoesLive { generation: table.staged, at: table.activation, line: 0 }],
+            goes_live: vec![GoesLive {
+                generation: table.staged,
+                at: table.activation,
+                line: 0,
+                replaced: false,
+            }],
             promise: table.next_earliest,
             grant: None,
             last_token: 0,
@@ -223,23 +230,34 @@ impl World {
         {
             record.note(Happened::TookUp);
         }
-        record.goes_live.push(GoesLive { generation: after.staged, at: after.activation, line });
+        record.goes_live.push(GoesLive {
+            generation: after.staged,
+            at: after.activation,
+            line,
+            replaced: false,
+        });
         record.promise = after.next_earliest;
         record.grant = None;
     }
 
     /// A new line began.
     pub(crate) fn record_line(&mut self) {
-        // What a line was to begin with, and had promised nobody beyond its T, nobody serves after it was
-        // replaced (PROTOCOL §8: two restores in a row).
-        let awaited = self.record.goes_live.last().filter(|live| self.real(live) > self.now);
-        if awaited.is_some_and(|live| self.record.promise <= live.at) {
-            self.record.goes_live.pop();
+        // What a line was to begin with, and had promised nobody beyond its T, nobody serves after that T
+        // where the line was replaced before (PROTOCOL §8: two restores in a row).
+        let awaited = self.record.goes_live.last().is_some_and(|live| self.real(live) > self.now);
+        let promise = self.record.promise;
+        if let Some(last) = self.record.goes_live.last_mut().filter(|_| awaited) {
+            last.replaced = promise <= last.at;
         }
         let table = &self.server.store.table;
         let line = self.lines.len() as u8 - 1;
         let record = &mut self.record;
-        record.goes_live.push(GoesLive { generation: table.staged, at: table.activation, line });
+        record.goes_live.push(GoesLive {
+            generation: table.staged,
+            at: table.activation,
+            line,
+            replaced: false,
+        });
         record.promise = table.next_earliest;
         record.grant = None;
         record.last_token = table.last_token;
@@ -273,7 +291,8 @@ impl World {
 
     /// Place of what is live at a real time: the generation whose activation came last.
     pub fn live_at(&self, real: i64) -> Option<usize> {
-        let passed = self.record.goes_live.iter().enumerate().filter(|(_, live)| self.real(live) <= real);
+        let lives = self.record.goes_live.iter().enumerate();
+        let passed = lives.filter(|(_, live)| !live.replaced && self.real(live) <= real);
         passed.map(|(rank, live)| (self.real(live), rank)).max().map(|(_, rank)| rank)
     }
 
@@ -414,24 +433,6 @@ impl World {
                 self.record.note(Happened::Resumed);
             }
             self.judge(config, index, serving, real, floor);
-        }
-    }
-}
-
-impl World {
-    /// The epoch that an agent was last told of, with its line.
-    pub(crate) fn epoch_known(&self, index: usize) -> Option<(TimelineId, Epoch)> {
-        let agent = &self.hosts[index].agent;
-        Some((agent.timeline()?, agent.table()?.staged.epoch))
-    }
-
-    /// Notes that an agent was away for more than two epochs.
-    pub(crate) fn note_long_away(&mut self, index: usize, before: Option<(TimelineId, Epoch)>) {
-        if let (Some((line, epoch)), Some((now, newer))) = (before, self.epoch_known(index))
-            && line == now
-            && newer > epoch + 2
-        {
-            self.record.note(Happened::LongAway);
         }
     }
 }

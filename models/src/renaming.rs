@@ -91,6 +91,7 @@ impl World {
             generation: names.generation(live.generation),
             at: ServerTime::from_nanos(LINE_BEGIN + ordered(*since, &passed)),
             line: names.place(self.lines[live.line as usize].id),
+            replaced: live.replaced,
         });
         let goes_live = goes_live.collect();
         let grant = record.grant.filter(|grant| !grant.1.passed(self.server_now()) || self.keeps_lock(names));

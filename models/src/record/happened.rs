@@ -1,5 +1,8 @@
 //! What a step can have brought about, so that `sometimes` can see that a check had something to check.
 
+use crate::world::World;
+use downbeat_core::ids::{Epoch, TimelineId};
+
 /// Things that happened in the last step, so that a check can be seen to have had something to check.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
@@ -56,4 +59,22 @@ pub enum Happened {
     PinDropped,
     /// A reading of the database's clock was outside of a server's enclosure of it.
     ReadingOutside,
+}
+
+impl World {
+    /// The epoch that an agent was last told of, with its line.
+    pub(crate) fn epoch_known(&self, index: usize) -> Option<(TimelineId, Epoch)> {
+        let agent = &self.hosts[index].agent;
+        Some((agent.timeline()?, agent.table()?.staged.epoch))
+    }
+
+    /// Notes that an agent was away for more than two epochs.
+    pub(crate) fn note_long_away(&mut self, index: usize, before: Option<(TimelineId, Epoch)>) {
+        if let (Some((line, epoch)), Some((now, newer))) = (before, self.epoch_known(index))
+            && line == now
+            && newer > epoch + 2
+        {
+            self.record.note(Happened::LongAway);
+        }
+    }
 }
