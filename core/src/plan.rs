@@ -81,7 +81,7 @@ pub(crate) fn make(basis: &Basis<'_>) -> Option<SwitchPlan> {
         // What the new line adds to what is kept is told at once, not by its next sample: a page taken
         // over may serve nothing while this agent holds what is live.
         let published = carried_over(basis, &bounds)?;
-        return Some(ordinary(&Basis { published: &published, carried: false, ..*basis }, &bounds));
+        return Some(ordinary(&Basis { published: &published, ..*basis }, &bounds));
     }
     Some(ordinary(basis, &bounds))
 }

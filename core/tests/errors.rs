@@ -5,6 +5,8 @@ use downbeat_core::content::{KEY_MAX, LimitError, OutOfOrder, VALUE_MAX};
 use downbeat_core::frame::{BODY_MAX, EncodeError, FRAME_MAX, Fault};
 use downbeat_core::ids::{Digest, InvalidName, Name};
 use downbeat_core::object::ObjectError;
+use downbeat_core::object::chunks::ListError;
+use downbeat_core::object::packed::PackedError;
 use downbeat_core::operator::HoldError;
 use downbeat_core::settings::SettingsError;
 use downbeat_core::time::{ServerTime, Span};
@@ -89,6 +91,20 @@ fn objects_that_are_not_taken_say_why() {
         told(ObjectError::TrailingBytes, "follow its end"),
         told(ObjectError::Truncated, "too early"),
         told(ObjectError::WrongName, "fetch it again"),
+    ]);
+}
+
+#[test]
+fn packed_objects_and_lists_of_chunks_that_are_not_taken_say_why() {
+    assert_told(&[
+        told(PackedError::Magic, "no packed object"),
+        told(PackedError::Version { found: 9 }, "version 9"),
+        told(PackedError::TooShort { len: 7 }, "7 bytes"),
+        told(PackedError::TooLong { len: 4_242, most: 99 }, "4242 bytes, and 99"),
+        told(PackedError::Truncated, "within its head"),
+        told(ListError::Length { needed: 12, found: 9 }, "9 chunk values"),
+        told(ListError::Length { needed: 12, found: 13 }, "has 12"),
+        told(ListError::Name, "the object's name"),
     ]);
 }
 
