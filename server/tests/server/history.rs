@@ -132,9 +132,10 @@ fn a_rollback_is_held_to_guards_and_gate_and_let_through_by_name() {
     assert_eq!((&status["records"], &status["blocked"]), (&json!(1), &Value::Null), "{status}");
     assert!(status["overrides"].as_array().is_some_and(Vec::is_empty), "it is used up: {status}");
 
-    // Forward again breaks no guard, and waits for its judge.
-    well(farm.call("PUT", "/gate", &json!({ "judges": ["canary"], "window": "1d" })));
+    // Forward again breaks no guard, and waits for its judge. (The gate comes second: it freezes what there
+    // is at once.)
     assert_eq!(well(farm.call("POST", "/rollback", &json!({ "epoch": many })))["added"], 9);
+    well(farm.call("PUT", "/gate", &json!({ "judges": ["canary"], "window": "1d" })));
     farm.promote();
     let status = farm.get("");
     assert_eq!((&status["records"], &status["blocked"]["reasons"][0]["guard"]), (&json!(1), &json!("gate")));
