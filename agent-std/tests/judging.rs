@@ -7,7 +7,7 @@ use downbeat_agent::clock::Distortion;
 use downbeat_agent::core::ids::Generation;
 use downbeat_agent::core::message::Veto;
 use downbeat_agent::core::time::Span;
-use downbeat_agent::{Clock, Freshness, Image, Reader, Status, View, What};
+use downbeat_agent::{Agent, Clock, Freshness, Image, Reader, Status, View, What};
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -25,6 +25,13 @@ fn reads(reader: &mut Reader, freshness: Freshness, value: &str) -> bool {
     })
 }
 
+/// A reader that has read the first value.
+async fn first_read(agent: &Agent) -> Reader {
+    let mut reader = agent.reader();
+    until_true("a first read", || reads(&mut reader, Freshness::Current, "good")).await;
+    reader
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_verdict_in_time_a_generation_is_refused() {
     let server = Server::start(records(&[("a", "k", "good")])).await;
@@ -40,8 +47,7 @@ async fn without_a_verdict_in_time_a_generation_is_refused() {
         .start()
         .await
         .unwrap();
-    let mut reader = agent.reader();
-    until_true("a first read", || reads(&mut reader, Freshness::Current, "good")).await;
+    let mut reader = first_read(&agent).await;
     server.put("a", "k", "slow");
     until(&agent, "a refusal", |status| refused(status, "no verdict within 150ms;")).await;
     until_true("the report of it", || {
@@ -79,8 +85,7 @@ async fn a_validation_that_never_returns_costs_its_verdicts_and_not_the_agents_e
         .start()
         .await
         .unwrap();
-    let mut reader = agent.reader();
-    until_true("a first read", || reads(&mut reader, Freshness::Current, "good")).await;
+    let mut reader = first_read(&agent).await;
     server.put("a", "k", "hang 1");
     until(&agent, "a refusal", |status| refused(status, "no verdict within 150ms;")).await;
     server.put("a", "k", "better");
@@ -113,11 +118,10 @@ impl View for Hanging {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_view_that_takes_too_long_is_a_refusal_too() {
-    let server = Server::start(records(&[("a", "k", "1")])).await;
+    let server = Server::start(records(&[("a", "k", "good")])).await;
     let limit = Duration::from_millis(150);
     let agent = server.agent().verdict_limit(limit).view::<Hanging>().start().await.unwrap();
-    let mut reader = agent.reader();
-    until_true("a first read", || reads(&mut reader, Freshness::Current, "1")).await;
+    let mut reader = first_read(&agent).await;
     assert!(reader.read().unwrap().view::<Hanging>().is_some());
     VIEWS_HANG.store(true, Ordering::Relaxed);
     server.put("a", "k", "2");
@@ -154,8 +158,7 @@ async fn a_generation_is_retrieved_anew_while_the_host_still_judges_it() {
         .start()
         .await
         .unwrap();
-    let mut reader = agent.reader();
-    until_true("a first read", || reads(&mut reader, Freshness::Current, "good")).await;
+    let mut reader = first_read(&agent).await;
     server.put("a", "k", "slow");
     until_true("the host's look at it", || asked.load(Ordering::Relaxed) == 1).await;
     assert!(clock.step(Span::from_secs(3_600)));
