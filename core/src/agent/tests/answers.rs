@@ -61,11 +61,23 @@ fn a_refused_advance_is_an_answer_and_its_table_says_how_to_go_on() {
         why: Refusal::LeaseOver,
         table: farm.table.view(),
     });
+    assert!(matches!(farm.host().agent.step, Step::Waiting { .. }), "T has passed: it is not armed for it");
     let from = farm.now;
     farm.table.lock = None;
     farm.drive_until_sent("read");
     assert!(farm.now - from >= settings().lease.as_nanos());
     assert_eq!(unexpected(&mut farm), 0);
+}
+
+#[test]
+fn refused_because_t_is_to_come_once_more_it_waits_for_t_and_for_no_lease() {
+    let mut farm = Farm::armed(Mode::Strict);
+    answered(&mut farm, "advance", |farm| ReplyBody::Refused {
+        why: Refusal::GrantedEarly,
+        table: farm.table.view(),
+    });
+    // By its own clock T has passed, so that the table is read again at once.
+    assert_eq!((farm.host().agent.phase(), unexpected(&mut farm)), (Phase::Reading, 0));
 }
 
 // Vetoes
