@@ -35,6 +35,8 @@ pub enum Guard {
     RestoreWaitsIntervals,
     /// A restore promises nothing until its T has passed (§8).
     RestorePromisesNothing,
+    /// A new timeline promises no more than a restore allows for (§8).
+    NewLinePromiseBounded,
     /// A promise is not carried over a gap in which a generation that was lost with a restore may be
     /// live (§8).
     RestoreGap,
@@ -121,6 +123,7 @@ impl Guard {
         Guard::RestoreMovesActivation,
         Guard::RestoreWaitsIntervals,
         Guard::RestorePromisesNothing,
+        Guard::NewLinePromiseBounded,
         Guard::RestoreGap,
         Guard::NewLineKeepsPlan,
         Guard::DigestCompared,

@@ -248,7 +248,9 @@ fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
     let published = basis.published;
     let staged = basis.table.staged;
     if same(basis.guards, published.staged, staged) {
-        let unbroken = bounds.from <= published.staged_until || !basis.guards.on(Guard::RestoreGap);
+        // Also where the new T has certainly passed before readers go over: they do so then.
+        let live = published.staged_until.max(published.staged_from);
+        let unbroken = bounds.from <= live || !basis.guards.on(Guard::RestoreGap);
         let staged_until = published.staged_until.max(bounds.promise);
         return unbroken.then_some(SwitchPlan { staged_until, ..*published });
     }

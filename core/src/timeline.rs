@@ -7,6 +7,7 @@
 
 use crate::guard::{Guard, Guards};
 use crate::ids::{BootId, TimelineId};
+use crate::settings::{Limits, Settings};
 use crate::table::{Hold, SyncTable};
 use crate::time::{Drift, LocalTime, Rate, ServerTime, Span};
 use serde::{Deserialize, Serialize};
@@ -149,25 +150,24 @@ pub fn begin_line(
             let from = if guards.on(Guard::MarkStoredInstant) { mark.stored_at } else { mark.until };
             let passed = |instant: ServerTime| now + drift.at_most((instant - from).or_zero());
             let activation = passed(table.activation);
-            // What a restore left without a promise stays so.
-            let promises = table.next_earliest > table.activation;
-            let promise = passed(table.next_earliest).max(activation + lead);
-            (activation, if promises { promise } else { activation })
+            let old_promise = passed(table.next_earliest).max(activation);
+            let promise = old_promise.max(activation + lead);
+            // What a restore left without a promise stays so. And what was stretched is promised only as far
+            // as a restore of this farm would wait for it; where it is longer, k goes live once it is over.
+            let promises = table.next_earliest > table.activation
+                && (is_allowed_for(table, now, (activation, promise), guards)
+                    || !guards.on(Guard::NewLinePromiseBounded));
+            if promises { (activation, promise) } else { (old_promise, old_promise) }
         }
         OldLine::Unknown => {
-            let limits = &table.limits;
-            let intervals = if guards.on(Guard::RestoreWaitsIntervals) {
-                limits.max_interval.times(2)
-            } else {
-                Span::ZERO
-            };
-            // What a lost grant had to wait for was a hold, or its own lead.
-            let longest = limits.max_hold.max(limits.max_lead) + intervals + limits.max_lead;
-            let all_over = now + drift.at_most(longest);
+            let all_over = now + drift.at_most(longest_promise(&table.limits, guards));
             // No promise before T: a second restore would know nothing of it, and its own T may come sooner
             // than this one's promise would end. The first read after T has it renewed.
-            let promise =
-                if guards.on(Guard::RestorePromisesNothing) { all_over } else { all_over + limits.max_lead };
+            let promise = if guards.on(Guard::RestorePromisesNothing) {
+                all_over
+            } else {
+                all_over + table.limits.max_lead
+            };
             (if guards.on(Guard::RestoreMovesActivation) { all_over } else { now }, promise)
         }
         OldLine::Vouched => (now, now + lead),
@@ -184,11 +184,35 @@ pub fn begin_line(
     }
 }
 
+/// How far ahead of a line's time any promise of a farm with these limits can reach: what a restore waits,
+/// which knows nothing of the last grants. spec/bounds/restore.smt2 says why.
+fn longest_promise(limits: &Limits, guards: Guards) -> Span {
+    let intervals =
+        if guards.on(Guard::RestoreWaitsIntervals) { limits.max_interval.times(2) } else { Span::ZERO };
+    longest_bound(limits) + intervals + limits.max_lead
+}
+
+/// What a lost grant had to wait for was a hold, or its own lead.
+fn longest_bound(limits: &Limits) -> Span {
+    limits.max_hold.max(limits.max_lead)
+}
+
+/// Whether a new line's promise, and what the next grant makes of it, lasts no longer than a restore waits.
+fn is_allowed_for(
+    table: &SyncTable,
+    now: ServerTime,
+    (activation, promise): (ServerTime, ServerTime),
+    guards: Guards,
+) -> bool {
+    let Settings { lead, interval, .. } = table.settings;
+    let next_is = promise <= now + longest_bound(&table.limits) || promise < activation + lead + interval;
+    next_is && promise <= now + longest_promise(&table.limits, guards)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::{Digest, Name, RequestId};
-    use crate::settings::{Limits, Settings};
     use crate::table::Lock;
 
     fn local(secs: i64) -> LocalTime {
@@ -378,15 +402,49 @@ mod tests {
     #[test]
     fn a_line_after_a_restore_promises_no_more_than_the_restore_did() {
         let restored = begin_line(&held_table(), NEXT, OldLine::Unknown, at(50), Rate::ZERO, Guards::ALL);
-        let mark = Mark { until: at(90), stored_at: at(60) };
-        let begin = |table: &SyncTable| {
+        let begin = |table: &SyncTable, stored_at| {
+            let mark = Mark { until: stored_at + MARK_AHEAD, stored_at };
             let new = begin_line(table, NEXT, OldLine::MarkStored(mark), at(20), Rate::ZERO, Guards::ALL);
             (new.activation, new.next_earliest)
         };
-        assert_eq!(begin(&restored), (at(9_110), at(9_110)));
+        assert_eq!(begin(&restored, at(60)), (at(9_110), at(9_110)));
         // Once its T has passed, a read has the promise renewed, and a new line waits for that.
         let renewed = SyncTable { next_earliest: at(9_300), ..restored };
-        assert_eq!(begin(&renewed), (at(9_110), at(9_260)));
+        assert_eq!(begin(&renewed, at(9_200)), (at(20), at(120)));
+    }
+
+    #[test]
+    fn a_new_line_promises_no_more_than_a_restore_allows_for() {
+        let [hundred, lead, hold] = [100, 60, 150].map(Span::from_secs);
+        let limits = Limits { max_interval: hundred, max_lead: lead, max_hold: hold };
+        let settings = Settings { interval: hundred, lead, ..Settings::default() };
+        let farm = SyncTable { limits, settings, held: None, ..held_table() };
+        let begin = |activation, next_earliest, guards| {
+            let table =
+                SyncTable { activation: at(activation), next_earliest: at(next_earliest), ..farm.clone() };
+            let mark = Mark { until: at(1_030), stored_at: at(1_000) };
+            let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(0), Rate::ZERO, guards);
+            assert_eq!((new.landing, new.held), (Some(new.next_earliest), None));
+            (new.activation, new.next_earliest)
+        };
+        // A hold's end, the longest: whatever T is.
+        assert_eq!(begin(1_000, 1_150, Guards::ALL), (at(0), at(150)));
+        assert_eq!(begin(990, 1_150, Guards::ALL), (at(0), at(150)));
+        // Later than that by a lead and an interval after T, or nothing is promised.
+        assert_eq!(begin(1_000, 1_159, Guards::ALL), (at(0), at(159)));
+        assert_eq!(begin(1_000, 1_160, Guards::ALL), (at(160), at(160)));
+        assert_eq!(begin(1_005, 1_160, Guards::ALL), (at(5), at(160)));
+        // And no promise at all is longer than a restore's wait: 150 + 2·100 + 60 s.
+        assert_eq!(begin(1_300, 1_410, Guards::ALL), (at(300), at(410)));
+        assert_eq!(begin(1_300, 1_411, Guards::ALL), (at(411), at(411)));
+        assert_eq!(
+            begin(1_370, 1_411, Guards::ALL),
+            (at(411), at(411)),
+            "the lead from T on isn't waited for"
+        );
+        let twin = Guards::ALL.without(Guard::NewLinePromiseBounded);
+        assert_eq!(begin(1_300, 1_411, twin), (at(300), at(411)));
+        assert_eq!(begin(1_000, 1_160, twin), (at(0), at(160)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct GoesLive {
     /// When, by its line.
     pub at: ServerTime,
     /// Number of its line.
-    pub line: u8,
+    pub line: u16,
     /// Its line was replaced before that, and had promised nobody anything beyond: it is not live then.
     pub replaced: bool,
 }
@@ -184,7 +184,7 @@ impl World {
 
     /// A cycle began.
     fn record_advance(&mut self, before: &SyncTable, after: &SyncTable, request: &Request, now: ServerTime) {
-        let line = self.lines.len() as u8 - 1;
+        let line = self.lines.len() as u16 - 1;
         let store = self.server.store.clone();
         let record = &mut self.record;
         let Some(lock) = before.lock else { return record.break_(Broken::FencedWrites) };
@@ -250,7 +250,7 @@ impl World {
             last.replaced = promise <= last.at;
         }
         let table = &self.server.store.table;
-        let line = self.lines.len() as u8 - 1;
+        let line = self.lines.len() as u16 - 1;
         let record = &mut self.record;
         record.goes_live.push(GoesLive {
             generation: table.staged,
@@ -284,9 +284,9 @@ impl World {
         }
     }
 
-    /// Real time of an activation.
+    /// Real time of an activation: as far ahead as there is time, where lines have stretched it beyond.
     pub fn real(&self, live: &GoesLive) -> i64 {
-        live.at.as_nanos() - self.lines[live.line as usize].offset
+        live.at.as_nanos().saturating_sub(self.lines[live.line as usize].offset)
     }
 
     /// Place of what is live at a real time: the generation whose activation came last.

@@ -128,7 +128,7 @@ fn begin(world: &World) -> i64 {
         let line = world.line_time(agent.timeline()?, world.now)?;
         Some(world.now.saturating_add((known.activation - line).as_nanos()))
     };
-    let begin = table.activation.as_nanos() - world.line().offset;
+    let begin = table.activation.as_nanos().saturating_sub(world.line().offset);
     if table.active.is_some() {
         return world.now.max(begin);
     }
@@ -139,6 +139,9 @@ fn begin(world: &World) -> i64 {
 pub(crate) fn run_up(config: &Configuration, world: &mut World, ticks: i64) {
     settle(config, world, &mut |_, _| {});
     for action in config.prelude {
+        if *action == Action::Tick && world.server.up {
+            settle(config, world, &mut |_, _| {});
+        }
         world.step(config, *action);
     }
     for _ in 0..ticks {

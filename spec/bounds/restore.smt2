@@ -113,32 +113,67 @@
 
 ; ── a line that had itself begun anew ─────────────────────────────────────────────────────────────
 ; Its server rebooted while a promise of the line before was outstanding, and stretched what was left of it
-; (timelines.smt2). The old line had come to `died` by then, at most `ahead` after its last mark was
-; stored; `old_P` is within the wait of `died`, by the proof above. The new line began at `begun`.
-(declare-const wait_of Real) ; max(max_hold, max_lead) + 2 max_interval + max_lead
-(declare-const drift Real)
-(declare-const ahead Real)
-(declare-const stored Real)
-(declare-const died Real)
-(declare-const begun Real)
-(declare-const old_P Real)
-(define-fun begun_anew () Bool
-  (and (<= 0.0 drift) (<= 0.0 ahead) (< 0.0 wait_of) (<= stored died) (<= died (+ stored ahead))
-       (<= stored old_P) (<= old_P (+ died wait_of)) (= P (+ begun (* (- old_P stored) (+ 1.0 drift)))) (<= begun X)))
+; (timelines.smt2), by up to what the mark reaches ahead and by drift: to any T and P whatever, and at each
+; of several reboots again. So `is_allowed_for` in core/src/timeline.rs asks of what was stretched that it
+; be no longer than a restore waits, nor the next grant's promise; otherwise k goes live once the old promise
+; is over, and nothing is promised before a read after that.
+(declare-const begun Real)       ; the new line's first reading
+(declare-const stretched_T Real)
+(declare-const stretched_P Real)
+(declare-const new_T Real)
+(declare-const new_P Real)
+(define-fun longest_bound () Real (larger max_hold max_lead))
+(define-fun longest_promise () Real (+ longest_bound (* 2.0 max_interval) max_lead))
+(define-fun next_is_allowed () Bool
+  (or (<= stretched_P (+ begun longest_bound)) (< stretched_P (+ stretched_T lead_old i_old))))
+(define-fun is_allowed () Bool (<= stretched_P (+ begun longest_promise)))
+(define-fun line_begins ((allowed Bool)) Bool
+  (and settings_ok (<= begun stretched_T) (<= (+ stretched_T lead_old) stretched_P)
+       (ite allowed (and (= new_T stretched_T) (= new_P stretched_P)) (and (= new_P new_T) (<= stretched_T new_T)))))
+; The next grant, where the promise is still the new line's, which is an instant to land on (`landing`).
+(define-fun next_cycle () Bool
+  (and (<= new_T g) (<= g X) (= promise new_P)
+       (ite (>= promise (+ g lead_old)) (= T promise)
+            (and (<= (+ g lead_old) T) (< T (+ g lead_old i_old))))
+       (<= (+ T lead_new) P) (or (< P (+ T lead_new i_new)) (= P H)) (<= H (+ X max_hold))))
+(define-fun rule () Bool (and next_is_allowed is_allowed))
 (push)
-(assert (and begun_anew (< stored died) (< died old_P) (> drift 0.0) (< begun X)))
-(echo "alone: a promise that was taken over and stretched")
+(assert (and (line_begins rule) rule (< (+ begun longest_bound) new_P) next_cycle (< 0.0 max_hold)))
+(echo "alone: a promise that was stretched is kept, and a cycle is begun by it")
 (check-sat)
 (pop)
 (push)
-(assert begun_anew)
-(assert (> P (+ X (* (+ wait_of ahead) (+ 1.0 drift)))))
-(echo "proof: it lasts no longer than the wait and what the mark reaches ahead, stretched once more")
+(assert (and (line_begins rule) (<= begun X) (< new_T new_P)))
+(assert (> new_P (+ X longest_promise)))
+(echo "proof: what a new line promises lasts no longer than a restore waits")
 (check-sat)
 (pop)
 (push)
-(assert begun_anew)
-(assert (> P (+ X wait_of)))
-(echo "weak: the wait alone, which is what a restore allows for")
+(assert (and (line_begins true) (<= begun X) (< new_T new_P)))
+(assert (> new_P (+ X longest_promise)))
+(echo "weak: whatever was stretched, which is what was first written down")
+(check-sat)
+(pop)
+(push)
+(assert (and (line_begins next_is_allowed) (<= begun X) (< new_T new_P)))
+(assert (> new_P (+ X longest_promise)))
+(echo "weak: the next grant alone")
+(check-sat)
+(pop)
+(push)
+(assert (and (line_begins rule) (not rule) next_cycle))
+(echo "alone: a promise that was stretched too far, and a cycle after it")
+(check-sat)
+(pop)
+(push)
+(assert (and (line_begins rule) next_cycle))
+(assert (> P (+ X longest_promise)))
+(echo "proof: nor does what its first grant makes of that")
+(check-sat)
+(pop)
+(push)
+(assert (and (line_begins is_allowed) next_cycle))
+(assert (> P (+ X longest_promise)))
+(echo "weak: the promise alone, and not what the next grant makes of it")
 (check-sat)
 (pop)

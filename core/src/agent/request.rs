@@ -51,7 +51,10 @@ impl Agent {
         });
         match sampled {
             Sampled::Broken => return self.on_clock_broken(now, effects),
-            Sampled::First | Sampled::Narrowed => self.refresh_plan(now, self.has_decided(), effects),
+            Sampled::First | Sampled::Narrowed => {
+                self.read_again_sooner();
+                self.refresh_plan(now, self.has_decided(), effects);
+            }
             Sampled::Kept | Sampled::Impossible => {}
         }
         self.on_answer(now, reply, effects);

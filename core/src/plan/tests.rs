@@ -323,6 +323,21 @@ fn a_new_line_s_staged_generation_follows_what_is_left_of_the_old_one() {
     assert_eq!(stale.made_at(50), Some(marked));
 }
 
+/// A page taken over from a process that knew less of the server's time, which promised nothing beyond T.
+#[test]
+fn a_switch_that_is_published_for_later_comes_with_the_new_line_s_t() {
+    for mode in [Mode::Strict, Mode::Prompt] {
+        let late = SwitchPlan { staged_from: at(140), staged_until: at(105), ..planned(mode) };
+        let expected = SwitchPlan { staged_from: at(110), ..planned(mode) };
+        let plan = carried(late).made();
+        assert_eq!((plan.staged_from, plan.staged_until), (at(110), at(200)), "{mode:?}");
+        assert_eq!(SwitchPlan { active_until: at(103), ..plan }, expected, "{mode:?}");
+        // Readers go over before the new T has passed for certain: that stands, to its end.
+        let earlier = SwitchPlan { staged_from: at(109), ..late };
+        assert_eq!(carried(earlier).made_at(50), None);
+    }
+}
+
 /// A page taken over may serve nothing, where the process before had only the staged generation.
 #[test]
 fn what_the_new_line_names_live_is_served_at_once_where_it_is_held() {

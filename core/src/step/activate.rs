@@ -101,12 +101,20 @@ impl Agent {
         let sampled = armed.left == 0 && idle;
         if !armed.decided && (sampled || armed.until.passed(now)) {
             armed.decided = true;
-            // What was known when the wait began is as old as the wait; the samples tell when T has passed.
-            if let Some(table) = &self.table {
-                armed.read_again = armed.read_again.min(self.first_read(table)).max(armed.least);
-            }
             self.step = Step::Armed(armed);
+            self.read_again_sooner();
             self.refresh_plan(now, true, effects);
+        }
+    }
+
+    /// What was known when the wait began is as old as the wait; the samples tell when T has passed, and the
+    /// last of them may be answered only after T could have.
+    pub(crate) fn read_again_sooner(&mut self) {
+        let Some(first_read) = self.table.as_ref().map(|table| self.first_read(table)) else { return };
+        if let Step::Armed(armed) = &mut self.step
+            && armed.decided
+        {
+            armed.read_again = armed.read_again.min(first_read).max(armed.least);
         }
     }
 

@@ -178,10 +178,10 @@ impl Names {
     }
 
     /// Place of a line among those that are still named, oldest first.
-    pub(super) fn place(&mut self, line: TimelineId) -> u8 {
+    pub(super) fn place(&mut self, line: TimelineId) -> u16 {
         let place = self.place_of(line);
         self.used.insert(place);
-        self.used.range(..place).count() as u8
+        self.used.range(..place).count() as u16
     }
 
     fn place_of(&self, line: TimelineId) -> usize {

@@ -40,10 +40,9 @@ pub(super) fn farm(random: &mut Random) -> Configuration {
         1 => erring(base),
         _ => fine(base, random),
     };
-    // A restore doesn't allow for promises that a line which began anew has stretched (spec/bounds.md), nor
-    // for those of a line that jumped.
+    // A restore doesn't allow for the promises of a line that jumped.
     let more = match random.below(4) {
-        0 => Kinds::of(&[Kind::Restore]),
+        0 => NEW_LINES.and(Kinds::of(&[Kind::Restore])),
         1 => NEW_LINES.and(JUMPS),
         2 => JUMPS,
         _ => NEW_LINES,

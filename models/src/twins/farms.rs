@@ -72,6 +72,35 @@ pub(super) fn restored_twice(modes: &'static [Mode]) -> Configuration {
     }
 }
 
+/// A farm whose server has found an old mark at two starts, and may be restored from a backup of another
+/// generation while an agent is cut off.
+pub(super) fn restored_after_lines(modes: &'static [Mode]) -> Configuration {
+    const TICK: Action = Action::Tick;
+    const ENDS: Action = Action::Server(Kind::ServerCrash, false);
+    const BEGINS: Action = Action::Moves(Kind::MarkOld, -2);
+    Configuration {
+        faults: 4,
+        kinds: Kinds::of(&[Kind::MarkOld, Kind::Restore, Kind::CutOff]),
+        prelude: &[
+            Action::Operate(Kind::Backup),
+            Action::Operate(Kind::Edit),
+            TICK,
+            TICK,
+            TICK,
+            TICK,
+            TICK,
+            ENDS,
+            TICK,
+            BEGINS,
+            TICK,
+            TICK,
+            ENDS,
+            BEGINS,
+        ],
+        ..restores(modes, 20)
+    }
+}
+
 /// A prompt agent whose enclosure is wide, and that is started again around T.
 pub(super) fn early(early_limit: i64) -> Configuration {
     let config = slow(ONE_PROMPT, 2, &[Kind::CrashTakesOver, Kind::CrashKeepsDisk, Kind::Overlap]);

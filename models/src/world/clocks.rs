@@ -58,7 +58,7 @@ impl World {
     /// The server's line jumps; nobody is told. What was seen before doesn't bound what is seen after
     /// a time that went back.
     pub(crate) fn step_line(&mut self, config: &Configuration, by: i64) {
-        let (now, line) = (self.server_now(), self.lines.len() as u8 - 1);
+        let (now, line) = (self.server_now(), self.lines.len() as u16 - 1);
         self.lines.last_mut().expect("there is always a line").offset += by;
         // What the table names as active was live, and stays so on a line that went back.
         let staged = self.server.store.table.epoch();
@@ -86,7 +86,7 @@ impl World {
 
     /// Where a line went ahead, what had gone live on it did so earlier, by real time: maybe earlier than
     /// what an older line had live, which doesn't go live once more for that.
-    fn forget_older_lines(&mut self, now: ServerTime, line: u8) {
+    fn forget_older_lines(&mut self, now: ServerTime, line: u16) {
         let of_line = self.record.goes_live.iter().filter(|live| live.line == line && live.at.passed(now));
         let Some(first) = of_line.map(|live| self.real(live)).min() else { return };
         for place in 0..self.record.goes_live.len() {

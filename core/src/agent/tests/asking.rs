@@ -189,27 +189,33 @@ fn a_server_that_only_estimates_its_clock_is_not_asked_in_a_loop_around_t() {
 
 #[test]
 fn samples_before_t_bring_the_first_read_after_it_forward() {
-    // A wait of 100 s at 250 ppm and 100 ppm leaves T uncertain by 35 ms; the samples before T are fresh.
-    let first_read_after_t = |samples| {
+    // A wait of 400 s at 250 ppm and 100 ppm leaves T uncertain by 140 ms; the samples before T are fresh.
+    let first_read_after_t = |samples, latency| {
         let mut farm = Farm::with(Mode::Strict);
         farm.host().agent.config.samples = samples;
         farm.drive(33 * SEC);
         let now = farm.server_now();
         farm.table =
-            crate::operator::hold(&farm.table, Some(now + Span::from_secs(100)), now, Guards::ALL).unwrap();
+            crate::operator::hold(&farm.table, Some(now + Span::from_secs(400)), now, Guards::ALL).unwrap();
         farm.table = crate::operator::unhold(&farm.table);
         farm.drive(10 * SEC);
         let t = farm.activation();
-        assert!(t > farm.now + 90 * SEC);
+        assert!(t > farm.now + 390 * SEC);
+        farm.host().latency = latency;
         farm.drive(t - farm.now);
         farm.drive_until_sent("read");
         farm.now - t
     };
-    let (without, with) = (first_read_after_t(0), first_read_after_t(8));
-    assert!(
-        without > 30 * MS && with < without - 20 * MS,
-        "{with} ns after T with samples, {without} without"
-    );
+    let quick = (5 * MS, 5 * MS);
+    let without = first_read_after_t(0, quick);
+    for (samples, latency) in [(8, quick), (1, (5 * MS, 45 * MS))] {
+        // The single one is answered only after T could have passed.
+        let with = first_read_after_t(samples, latency);
+        assert!(
+            without > 140 * MS && with < without - 60 * MS,
+            "{with} ns after T with {samples} samples, {without} without"
+        );
+    }
 }
 
 #[test]
