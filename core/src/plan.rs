@@ -248,10 +248,15 @@ fn carried_over(basis: &Basis<'_>, bounds: &Bounds) -> Option<SwitchPlan> {
     let published = basis.published;
     let staged = basis.table.staged;
     if same(basis.guards, published.staged, staged) {
-        // Also where the new T has certainly passed before readers go over: they do so then.
-        let live = published.staged_until.max(published.staged_from);
-        let unbroken = bounds.from <= live || !basis.guards.on(Guard::RestoreGap);
-        let staged_until = published.staged_until.max(bounds.promise);
+        // Where the old line promised nothing from its T on (after a restore), what is live is the new line's
+        // alone: its T may come first, and readers then go over with it.
+        let promised = published.staged_from < published.staged_until;
+        let (live_until, staged_until) = if promised {
+            (published.staged_until, published.staged_until.max(bounds.promise))
+        } else {
+            (published.staged_from, bounds.promise)
+        };
+        let unbroken = bounds.from <= live_until || !basis.guards.on(Guard::RestoreGap);
         return unbroken.then_some(SwitchPlan { staged_until, ..*published });
     }
     if went_live(basis) && (bounds.from <= published.active_until || !basis.guards.on(Guard::RestoreGap)) {

@@ -152,11 +152,10 @@ pub fn begin_line(
             let activation = passed(table.activation);
             let old_promise = passed(table.next_earliest).max(activation);
             let promise = old_promise.max(activation + lead);
-            // What a restore left without a promise stays so. And what was stretched is promised only as far
-            // as a restore of this farm would wait for it; where it is longer, k goes live once it is over.
-            let promises = table.next_earliest > table.activation
-                && (is_allowed_for(table, now, (activation, promise), guards)
-                    || !guards.on(Guard::NewLinePromiseBounded));
+            // What was stretched is promised only as far as a restore of this farm would wait for it; where it
+            // is longer, k goes live once it is over.
+            let promises = is_allowed_for(table, now, (activation, promise), guards)
+                || !guards.on(Guard::NewLinePromiseBounded);
             if promises { (activation, promise) } else { (old_promise, old_promise) }
         }
         OldLine::Unknown => {
@@ -400,14 +399,15 @@ mod tests {
     }
 
     #[test]
-    fn a_line_after_a_restore_promises_no_more_than_the_restore_did() {
+    fn a_line_after_a_restore_promises_what_is_within_a_restore_s_wait() {
         let restored = begin_line(&held_table(), NEXT, OldLine::Unknown, at(50), Rate::ZERO, Guards::ALL);
         let begin = |table: &SyncTable, stored_at| {
             let mark = Mark { until: stored_at + MARK_AHEAD, stored_at };
             let new = begin_line(table, NEXT, OldLine::MarkStored(mark), at(20), Rate::ZERO, Guards::ALL);
             (new.activation, new.next_earliest)
         };
-        assert_eq!(begin(&restored, at(60)), (at(9_110), at(9_110)));
+        assert_eq!(begin(&restored, at(60)), (at(9_110), at(9_110)), "another restore could not know of it");
+        assert_eq!(begin(&restored, at(5_000)), (at(4_170), at(4_230)), "the lead");
         // Once its T has passed, a read has the promise renewed, and a new line waits for that.
         let renewed = SyncTable { next_earliest: at(9_300), ..restored };
         assert_eq!(begin(&renewed, at(9_200)), (at(20), at(120)));
@@ -423,28 +423,25 @@ mod tests {
             let table =
                 SyncTable { activation: at(activation), next_earliest: at(next_earliest), ..farm.clone() };
             let mark = Mark { until: at(1_030), stored_at: at(1_000) };
-            let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(0), Rate::ZERO, guards);
+            let new = begin_line(&table, NEXT, OldLine::MarkStored(mark), at(700), Rate::ZERO, guards);
             assert_eq!((new.landing, new.held), (Some(new.next_earliest), None));
-            (new.activation, new.next_earliest)
+            (new.activation - at(700), new.next_earliest - at(700))
         };
+        let ahead = |activation, promise| (Span::from_secs(activation), Span::from_secs(promise));
         // A hold's end, the longest: whatever T is.
-        assert_eq!(begin(1_000, 1_150, Guards::ALL), (at(0), at(150)));
-        assert_eq!(begin(990, 1_150, Guards::ALL), (at(0), at(150)));
+        assert_eq!(begin(1_000, 1_150, Guards::ALL), ahead(0, 150));
+        assert_eq!(begin(990, 1_150, Guards::ALL), ahead(0, 150));
         // Later than that by a lead and an interval after T, or nothing is promised.
-        assert_eq!(begin(1_000, 1_159, Guards::ALL), (at(0), at(159)));
-        assert_eq!(begin(1_000, 1_160, Guards::ALL), (at(160), at(160)));
-        assert_eq!(begin(1_005, 1_160, Guards::ALL), (at(5), at(160)));
+        assert_eq!(begin(1_000, 1_159, Guards::ALL), ahead(0, 159));
+        assert_eq!(begin(1_000, 1_160, Guards::ALL), ahead(160, 160));
+        assert_eq!(begin(1_005, 1_160, Guards::ALL), ahead(5, 160));
         // And no promise at all is longer than a restore's wait: 150 + 2·100 + 60 s.
-        assert_eq!(begin(1_300, 1_410, Guards::ALL), (at(300), at(410)));
-        assert_eq!(begin(1_300, 1_411, Guards::ALL), (at(411), at(411)));
-        assert_eq!(
-            begin(1_370, 1_411, Guards::ALL),
-            (at(411), at(411)),
-            "the lead from T on isn't waited for"
-        );
+        assert_eq!(begin(1_300, 1_410, Guards::ALL), ahead(300, 410));
+        assert_eq!(begin(1_300, 1_411, Guards::ALL), ahead(411, 411));
+        assert_eq!(begin(1_370, 1_411, Guards::ALL), ahead(411, 411), "the lead from T on isn't waited for");
         let twin = Guards::ALL.without(Guard::NewLinePromiseBounded);
-        assert_eq!(begin(1_300, 1_411, twin), (at(300), at(411)));
-        assert_eq!(begin(1_000, 1_160, twin), (at(0), at(160)));
+        assert_eq!(begin(1_300, 1_411, twin), ahead(300, 411));
+        assert_eq!(begin(1_000, 1_160, twin), ahead(0, 160));
     }
 
     #[test]

@@ -332,6 +332,10 @@ fn a_switch_that_is_published_for_later_comes_with_the_new_line_s_t() {
         let plan = carried(late).made();
         assert_eq!((plan.staged_from, plan.staged_until), (at(110), at(200)), "{mode:?}");
         assert_eq!(SwitchPlan { active_until: at(103), ..plan }, expected, "{mode:?}");
+        // The old end says nothing of the new line, whose promise may be shorter.
+        let shorter = carried(SwitchPlan { staged_until: at(130), ..late });
+        let table = TableView { next_earliest: server(1_120), ..shorter.table.clone() };
+        assert_eq!(Given { table, ..shorter }.made().staged_until, at(120), "{mode:?}");
         // Readers go over before the new T has passed for certain: that stands, to its end.
         let earlier = SwitchPlan { staged_from: at(109), ..late };
         assert_eq!(carried(earlier).made_at(50), None);
