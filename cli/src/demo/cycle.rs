@@ -36,6 +36,8 @@ pub(crate) struct Cycle {
 #[derive(Clone, Debug)]
 pub(crate) struct Switch {
     pub(crate) name: String,
+    /// When it was first seen to hold the generation, by the host's clock.
+    pub(crate) armed: Option<LocalTime>,
     /// The first read that got the new generation, by the host's undistorted clock.
     pub(crate) switched: Option<LocalTime>,
     /// ε at T, in nanoseconds, as the agent recorded it with its switch.
@@ -69,6 +71,7 @@ impl Cycle {
                 let switched = served.map(|served| served.first);
                 Switch {
                     name: role.name.clone(),
+                    armed: way.armed,
                     switched,
                     epsilon: way.recorded.or(way.epsilon),
                     held: served.and_then(|served| Some((served.first - served.held?).as_nanos())),
@@ -117,6 +120,8 @@ impl Cycle {
     /// host's clock.
     pub(crate) fn json(&self) -> Value {
         let micros = |nanos: Option<i64>| nanos.map(|nanos| nanos as f64 / 1e3);
+        let from_t =
+            |instant: Option<LocalTime>| micros(instant.map(|instant| (instant - self.at).as_nanos()));
         let agents: Vec<Value> = self
             .agents
             .iter()
@@ -124,7 +129,8 @@ impl Cycle {
                 json!({
                     "agent": agent.name,
                     "switched": agent.switched.map(LocalTime::as_nanos),
-                    "from_t_us": micros(agent.switched.map(|switched| (switched - self.at).as_nanos())),
+                    "from_t_us": from_t(agent.switched),
+                    "armed_from_t_us": from_t(agent.armed),
                     "epsilon_us": micros(agent.epsilon),
                     "held_us": micros(agent.held),
                     "read_gap_us": micros(agent.gap),

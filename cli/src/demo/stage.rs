@@ -32,17 +32,25 @@ pub(crate) struct Stage {
     _folder: TempDir,
 }
 
-/// Short settings for an interval; `far` where links are slower than the ordinary demo's.
+/// Short settings for an interval; `far` where links are slower than the ordinary demo's. With a longer
+/// interval everybody has more time for everything, so that a busy host can keep up.
 ///
 /// # Errors
 /// The interval is too short, with one that would do.
 pub(crate) fn settings(interval: Span, far: bool) -> Result<Settings, Failure> {
+    let shortest = Span::from_secs(if far { 3 } else { 2 });
+    // Up to ten times: nobody needs more, and a farm's lead has a limit.
+    let patient = interval.clamp(shortest, shortest.times(10));
+    let stretched = |near: i64, distant: i64| {
+        let millis = if far { distant } else { near };
+        Span::from_nanos(patient.as_nanos() / (shortest.as_nanos() / 1_000_000) * millis)
+    };
     let settings = Settings {
         interval,
-        lead: Span::from_millis(if far { 1_800 } else { 950 }),
-        lease: Span::from_millis(if far { 300 } else { 200 }),
-        round_trip: Span::from_millis(if far { 250 } else { 150 }),
-        retrieve: Span::from_millis(if far { 1_200 } else { 550 }),
+        lead: stretched(950, 1_800),
+        lease: stretched(200, 300),
+        round_trip: stretched(150, 250),
+        retrieve: stretched(550, 1_200),
         stagger: Span::from_millis(50),
         early_limit: Span::from_millis(50),
         sample_window: Span::from_millis(150),
