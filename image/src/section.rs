@@ -1,7 +1,7 @@
 //! One dataset in one layer: a lookup by the hash index, and a walk over its entries in order.
 
 use crate::error::Damaged;
-use crate::format::{DELETED, ENTRY_HEAD, LINE, LINE_BYTES, home, offset_in, tagged};
+use crate::format::{DELETED, ENTRY_HEAD, LINE, LINE_BYTES, filter_mask, home, offset_in, tagged};
 use crate::layer::Layer;
 use crate::tail::Part;
 use downbeat_core::content::{KEY_MAX, VALUE_MAX};
@@ -35,10 +35,10 @@ impl Section {
     /// What the layer has of a key: nothing, a value, or (`Some(None)`) that it is deleted.
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Result<Option<Option<&[u8]>>, Damaged> {
-        if self.part.filter_bits > 0 {
-            let bit = home(hash, self.part.filter_bits) as usize;
-            let byte = self.layer.read(self.filter_at + bit / 8, 1)?;
-            if byte.first().is_none_or(|byte| byte >> (bit % 8) & 1 == 0) {
+        if self.part.filter_words > 0 {
+            let word =
+                self.layer.read_u64(self.filter_at + 8 * home(hash, self.part.filter_words) as usize)?;
+            if word & filter_mask(hash) != filter_mask(hash) {
                 return Ok(None);
             }
         }

@@ -14,7 +14,7 @@
 //!     u64 entries in this layer
 //!     u64 position and u64 length of its entries
 //!     u64 position of its fences
-//!     u64 position and u64 number of its lines, u64 number of homes, u64 bits of the filter behind them
+//!     u64 position and u64 number of its lines, u64 number of homes, u64 words of the filter behind them
 //! u64 checksum (XXH3-64) of each block of 4 KiB before the tail, the last one shorter
 //! ```
 
@@ -52,7 +52,7 @@ pub(crate) struct Part {
     pub(crate) lines_at: usize,
     pub(crate) lines: usize,
     pub(crate) homes: u64,
-    pub(crate) filter_bits: u64,
+    pub(crate) filter_words: u64,
 }
 
 impl Part {
@@ -82,8 +82,7 @@ impl Part {
                 .entries
                 .checked_mul(ENTRY_HEAD as u64)
                 .is_some_and(|least| least <= self.records_len as u64)
-            && inside(end(self.filter_at(), (self.filter_bits / 8) as usize, 1))
-            && self.filter_bits.is_multiple_of(8)
+            && inside(end(self.filter_at(), usize::try_from(self.filter_words).unwrap_or(usize::MAX), 8))
             && self.lines_at.is_multiple_of(LINE_BYTES)
             && self.homes <= self.lines as u64
             && (self.entries == 0) == (self.homes == 0)
@@ -103,7 +102,7 @@ impl Tail {
         for Table { name, sum, bytes: content, part } in &self.tables {
             push_name(&mut bytes, name);
             bytes.extend(sum.sum);
-            let Part { entries, records_at, records_len, fences_at, lines_at, lines, homes, filter_bits } =
+            let Part { entries, records_at, records_len, fences_at, lines_at, lines, homes, filter_words } =
                 *part;
             for number in [
                 sum.count,
@@ -115,7 +114,7 @@ impl Tail {
                 lines_at as u64,
                 lines as u64,
                 homes,
-                filter_bits,
+                filter_words,
             ] {
                 bytes.extend(number.to_le_bytes());
             }
@@ -173,7 +172,7 @@ fn take_table(from: &mut &[u8], tail_at: usize) -> Option<Table> {
         lines_at: take_usize(from)?,
         lines: take_usize(from)?,
         homes: take_u64(from)?,
-        filter_bits: take_u64(from)?,
+        filter_words: take_u64(from)?,
     };
     part.fits(tail_at).then_some(Table { name, sum, bytes, part })
 }

@@ -126,7 +126,7 @@ impl LayerWriter {
         output.align(LINE_BYTES)?;
         let lines_at = output.at();
         let with_filter = self.below != LayerId::NONE;
-        let Index { lines, homes, filter_bits } = open.pairs.write(output, with_filter)?;
+        let Index { lines, homes, filter_words } = open.pairs.write(output, with_filter)?;
         let part = Part {
             entries: open.entries,
             records_at: open.records_at as usize,
@@ -135,7 +135,7 @@ impl LayerWriter {
             lines_at: lines_at as usize,
             lines: lines as usize,
             homes,
-            filter_bits,
+            filter_words,
         };
         self.parts.insert(open.name, part);
         Ok(())

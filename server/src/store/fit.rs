@@ -70,6 +70,11 @@ impl Fitting {
         Ok(Fitting { schemas, ahead: HashMap::new() })
     }
 
+    /// Whether any dataset has a schema.
+    pub(crate) fn is_asked_any(&self) -> bool {
+        !self.schemas.is_empty()
+    }
+
     /// Whether a dataset has a schema.
     pub(crate) fn is_asked(&self, dataset: &Name) -> bool {
         self.schemas.contains_key(dataset)

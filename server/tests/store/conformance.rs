@@ -323,6 +323,15 @@ fn what_is_gathered_is_nobody_s_before_it_is_promoted<H: Harness>() {
     store.apply(&farm, &[put("d", "z", "noted")]).unwrap();
     assert_eq!(store.pending(&farm, at, 99_999).unwrap().len(), 20_003);
     promote(&mut store, &farm);
+    // One that changes what is there is noted too, and so is an edit after it.
+    let many = (0..20_000).map(|n| (format!("y{n}").into_bytes(), b"2".to_vec()));
+    let applied = store.import(&farm, &name("d"), many, Rest::Keep).unwrap();
+    assert_eq!((applied.added, applied.written), (0, 20_000));
+    let at = store.table(&farm).unwrap().next_earliest;
+    assert_eq!(store.pending(&farm, at, 99_999).unwrap().len(), 20_000);
+    store.apply(&farm, &[put("d", "z", "noted again")]).unwrap();
+    assert_eq!(store.pending(&farm, at, 99_999).unwrap().len(), 20_001);
+    promote(&mut store, &farm);
     // And what is taken back again is no change.
     store.apply(&farm, &[put("d", "00001", "x")]).unwrap();
     store.gather(&farm).unwrap();

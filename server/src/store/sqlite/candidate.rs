@@ -296,7 +296,7 @@ fn compare(
          ORDER BY 1, 2",
     )?;
     let (low, high) = farm.instants_until(activation);
-    let log = Log::new(connection, farm)?;
+    let mut log = Log::new(connection, farm)?;
     let mut visible = Visible::new(connection, farm, activation)?;
     let place = params![farm.name(), low.as_nanos(), high.as_nanos(), signed(farm.staged + 1)];
     let mut rows = keys.query(place)?;
@@ -314,10 +314,10 @@ fn compare(
 
 /// What production shows at an instant (PROTOCOL §7).
 pub(super) struct Visible<'c> {
-    connection: &'c Connection,
     farm: &'c FarmRow,
     at: ServerTime,
     scheduled: Option<Statement<'c>>,
+    production: production::Values<'c>,
 }
 
 impl<'c> Visible<'c> {
@@ -336,7 +336,7 @@ impl<'c> Visible<'c> {
                 AND (expires_at IS NULL OR expires_at > ?4)
              ORDER BY effective_at DESC LIMIT 1";
         let scheduled = any.then(|| connection.prepare(select)).transpose()?;
-        Ok(Visible { connection, farm, at, scheduled })
+        Ok(Visible { farm, at, scheduled, production: production::Values::new(connection)? })
     }
 
     pub(super) fn value(&mut self, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -350,6 +350,6 @@ impl<'c> Visible<'c> {
                 return Ok(value);
             }
         }
-        production::value(self.connection, &self.farm.name, dataset, key)
+        self.production.get(&self.farm.name, dataset, key)
     }
 }

@@ -10,6 +10,7 @@ use super::counts::{Tally, note_unfit};
 use super::*;
 use crate::store::fit::Fitting;
 use downbeat_core::content::{DatasetSum, record_digest};
+use rusqlite::CachedStatement;
 use std::collections::BTreeMap;
 
 /// Keys that are compared in one transaction ahead of a promotion, so that no transition waits long.
@@ -62,12 +63,64 @@ impl Gathered {
     }
 }
 
-/// Compares keys one by one, and keeps up what is gathered.
+/// The changes that are gathered, looked up in ascending order of dataset and key. The touched keys come in
+/// that order too, and most lie behind all that is gathered: of those it is known without a look.
+struct Before<'c> {
+    next: CachedStatement<'c>,
+    place: (&'c str, i64),
+    state: Next,
+}
+
+/// The first gathered change at or behind the place that was asked for last.
+enum Next {
+    Unknown,
+    None,
+    Change(Name, Vec<u8>, Option<Vec<u8>>),
+}
+
+impl<'c> Before<'c> {
+    fn new(connection: &'c Connection, farm: &'c FarmRow) -> Result<Before<'c>, StoreError> {
+        let next = connection.prepare_cached(
+            "SELECT dataset, key, value FROM record_log
+             WHERE farm = ?1 AND epoch = ?2 AND (dataset, key) >= (?3, ?4) ORDER BY dataset, key LIMIT 1",
+        )?;
+        let nothing = farm.gathered.is_none_or(|(_, changes)| changes == 0);
+        let state = if nothing { Next::None } else { Next::Unknown };
+        Ok(Before { next, place: (farm.name(), signed(farm.staged + 1)), state })
+    }
+
+    /// The change that is gathered of a key, if there is one: its value, or that it deletes.
+    fn change(&mut self, dataset: &Name, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, StoreError> {
+        let is_behind = match &self.state {
+            Next::Unknown => true,
+            Next::None => false,
+            Next::Change(found, at, _) => (found, at.as_slice()) < (dataset, key),
+        };
+        if is_behind {
+            let (farm, epoch) = self.place;
+            let row = self.next.query_row(params![farm, epoch, dataset.as_str(), key], |row| {
+                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            });
+            self.state = match row.optional()? {
+                None => Next::None,
+                Some((dataset, key, value)) => Next::Change(name_of(dataset)?, key, value),
+            };
+        }
+        match &self.state {
+            Next::Change(found, at, value) if found == dataset && at == key => Ok(Some(value.clone())),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Compares keys one by one, in ascending order of dataset and key, and keeps up what is gathered.
 struct Gatherer<'c> {
     connection: &'c Connection,
     farm: &'c FarmRow,
     log: Log<'c>,
     visible: Visible<'c>,
+    before: Before<'c>,
+    put: CachedStatement<'c>,
     gathered: Gathered,
     fitting: Fitting,
     /// Whether the log is written; otherwise only the sums are made, for a look.
@@ -83,15 +136,20 @@ impl<'c> Gatherer<'c> {
         writes: bool,
     ) -> Result<Gatherer<'c>, StoreError> {
         let (log, visible) = (Log::new(connection, farm)?, Visible::new(connection, farm, as_of)?);
+        let before = Before::new(connection, farm)?;
+        let put = connection.prepare_cached(
+            "INSERT INTO record_log (farm, epoch, dataset, key, value) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET value = excluded.value",
+        )?;
         let gathered = Gathered { as_of, ..Gathered::load(connection, farm)? };
-        Ok(Gatherer { connection, farm, log, visible, gathered, fitting, writes })
+        Ok(Gatherer { connection, farm, log, visible, before, put, gathered, fitting, writes })
     }
 
     /// Compares one key, which must not have been compared since it was touched.
     fn look_at(&mut self, dataset: &Name, key: &[u8]) -> Result<(), StoreError> {
         let new = self.visible.value(dataset, key)?;
         let staged = self.log.value_at(self.farm.staged, dataset, key)?;
-        let gathered = self.gathered_value(dataset, key)?;
+        let gathered = self.before.change(dataset, key)?;
         let old = gathered.as_ref().unwrap_or(&staged);
         if *old == new {
             return Ok(());
@@ -118,27 +176,16 @@ impl<'c> Gatherer<'c> {
         Ok(())
     }
 
-    /// The change that is gathered of a key, if there is one.
-    fn gathered_value(&self, dataset: &Name, key: &[u8]) -> Result<Option<Option<Vec<u8>>>, StoreError> {
-        if self.farm.gathered.is_none_or(|(_, changes)| changes == 0) {
-            return Ok(None);
-        }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT value FROM record_log WHERE farm = ?1 AND epoch = ?2 AND dataset = ?3 AND key = ?4",
-        )?;
-        let place = params![self.farm.name(), signed(self.farm.staged + 1), dataset.as_str(), key];
-        Ok(statement.query_row(place, |row| row.get(0)).optional()?)
-    }
-
-    fn write(&self, dataset: &Name, key: &[u8], new: Option<&[u8]>, differs: bool) -> Result<(), StoreError> {
+    fn write(
+        &mut self,
+        dataset: &Name,
+        key: &[u8],
+        new: Option<&[u8]>,
+        differs: bool,
+    ) -> Result<(), StoreError> {
         let epoch = signed(self.farm.staged + 1);
         if differs {
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO record_log (farm, epoch, dataset, key, value) VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT DO UPDATE SET value = excluded.value",
-                )?
-                .execute(params![self.farm.name(), epoch, dataset.as_str(), key, new])?;
+            self.put.execute(params![self.farm.name(), epoch, dataset.as_str(), key, new])?;
         } else {
             self.connection
                 .prepare_cached(
@@ -189,12 +236,11 @@ pub(super) fn gather_batch(store: &mut SqliteStore, farm: &Name) -> Result<u64, 
     // A look that holds up nobody: most of the time nothing was touched.
     let snapshot = store.snapshot_of_all()?;
     let row = FarmRow::load(&snapshot, farm)?;
-    let batch = if row.frozen.is_some() { Vec::new() } else { next_batch(&snapshot, &row)? };
-    if batch.is_empty() {
+    if row.frozen.is_some() || !is_touched(&snapshot, farm)? {
         return Ok(0);
     }
     let mut fitting = guards::fitting(&snapshot, farm)?;
-    check_ahead(&snapshot, &row, &batch, &mut fitting)?;
+    check_ahead(&snapshot, &row, &mut fitting)?;
     snapshot.commit()?;
     let transaction = store.write()?;
     let row = FarmRow::load(&transaction, farm)?;
@@ -211,6 +257,12 @@ fn gathered_for(farm: &FarmRow) -> ServerTime {
     farm.gathered.map_or(farm.as_of, |(as_of, _)| as_of)
 }
 
+/// Whether any key was touched.
+fn is_touched(connection: &Connection, farm: &Name) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM changed WHERE farm = ?1)")?;
+    Ok(statement.query_row([farm.as_str()], |row| row.get(0))?)
+}
+
 /// The first keys that were touched, ascending.
 fn next_batch(connection: &Connection, farm: &FarmRow) -> Result<Vec<(Name, Vec<u8>)>, StoreError> {
     let mut statement = connection
@@ -224,18 +276,16 @@ fn next_batch(connection: &Connection, farm: &FarmRow) -> Result<Vec<(Name, Vec<
 }
 
 /// Looks whether values fit their schemas before the database is held for writing.
-fn check_ahead(
-    connection: &Connection,
-    farm: &FarmRow,
-    keys: &[(Name, Vec<u8>)],
-    fitting: &mut Fitting,
-) -> Result<(), StoreError> {
+fn check_ahead(connection: &Connection, farm: &FarmRow, fitting: &mut Fitting) -> Result<(), StoreError> {
+    if !fitting.is_asked_any() {
+        return Ok(());
+    }
     let mut visible = Visible::new(connection, farm, gathered_for(farm))?;
-    for (dataset, key) in keys {
-        if fitting.is_asked(dataset)
-            && let Some(value) = visible.value(dataset, key)?
+    for (dataset, key) in next_batch(connection, farm)? {
+        if fitting.is_asked(&dataset)
+            && let Some(value) = visible.value(&dataset, &key)?
         {
-            fitting.look_ahead(dataset, key, &value);
+            fitting.look_ahead(&dataset, &key, &value);
         }
     }
     Ok(())

@@ -145,7 +145,7 @@ pub(super) fn candidate_changes(
     let mut statement = connection.prepare_cached(
         "SELECT dataset, key, value FROM record_log WHERE farm = ?1 AND epoch = ?2 ORDER BY dataset, key",
     )?;
-    let log = Log::new(connection, farm)?;
+    let mut log = Log::new(connection, farm)?;
     let mut rows = statement.query(params![farm.name(), signed(farm.staged + 1)])?;
     while let Some(row) = rows.next()? {
         let (dataset, key) = (name_of(row.get(0)?)?, row.get::<_, Vec<u8>>(1)?);
@@ -200,7 +200,7 @@ fn differences(
         "SELECT DISTINCT dataset, key FROM record_log WHERE farm = ?1 AND epoch > ?2 AND epoch <= ?3
          ORDER BY dataset, key",
     )?;
-    let log = Log::new(connection, &farm)?;
+    let mut log = Log::new(connection, &farm)?;
     let mut rows = statement.query(params![farm.name(), signed(from.min(to)), signed(from.max(to))])?;
     while let Some(row) = rows.next()? {
         let dataset = name_of(row.get(0)?)?;

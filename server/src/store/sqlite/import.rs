@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 const MANY: u64 = 10_000;
 
 /// Of what the schema does for each row, what a large import does for all.
-const TRIGGERS: [&str; 3] = ["production_belongs", "production_inserted", "changed_names"];
+const TRIGGERS: [&str; 4] =
+    ["production_belongs", "production_inserted", "production_updated_from", "changed_names"];
 
 /// What is known of the rows that were put aside on a connection.
 #[derive(Clone, Debug, Default)]
@@ -125,7 +126,7 @@ fn as_schema<T>(
     Ok(done)
 }
 
-/// Notes the keys of new records, and the datasets that they are the first of.
+/// Notes the keys of records that were written, and the datasets that they are the first of.
 struct Noting<'c> {
     connection: &'c Connection,
     farm: &'c Name,
@@ -138,18 +139,14 @@ impl<'c> Noting<'c> {
         Noting { connection, farm, dataset: None, note: None }
     }
 
-    /// A record was written: where it wasn't there before, its key is noted. (A trigger that stays notes
-    /// the others.)
-    fn note(&mut self, dataset: &Name, key: &[u8], is_new: bool) -> Result<(), StoreError> {
+    /// A record was written.
+    fn note(&mut self, dataset: &Name, key: &[u8]) -> Result<(), StoreError> {
         if self.dataset.as_ref() != Some(dataset) {
             self.connection.execute(
                 "INSERT INTO dataset VALUES (?1, ?2) ON CONFLICT DO NOTHING",
                 [self.farm.as_str(), dataset.as_str()],
             )?;
             self.dataset = Some(dataset.clone());
-        }
-        if !is_new {
-            return Ok(());
         }
         let note = match &mut self.note {
             Some(note) => note,
@@ -193,10 +190,10 @@ fn write_loaded(
             }
             _ => name_of(text.to_owned())?,
         };
-        let before = (applied.added, applied.written);
+        let before = applied.written;
         putting.put(farm, &dataset, key, value, &mut applied)?;
-        if let Some(noting) = noting.as_mut().filter(|_| applied.written > before.1) {
-            noting.note(&dataset, key, applied.added > before.0)?;
+        if let Some(noting) = noting.as_mut().filter(|_| applied.written > before) {
+            noting.note(&dataset, key)?;
         }
         last = Some((dataset, key.to_vec()));
     }

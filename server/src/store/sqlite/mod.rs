@@ -224,7 +224,7 @@ impl Store for SqliteStore {
     fn get(&mut self, farm: &Name, dataset: &Name, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let snapshot = self.snapshot_of_all()?;
         FarmRow::load(&snapshot, farm)?;
-        production::value(&snapshot, farm, dataset, key)
+        production::Values::new(&snapshot)?.get(farm, dataset, key)
     }
     fn list(
         &mut self,

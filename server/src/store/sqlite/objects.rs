@@ -54,7 +54,7 @@ pub(super) fn delta(
         return Err(not_kept(from.epoch)?);
     }
     let manifest = history::manifest(connection, farm, to.epoch)?;
-    let log = Log::new(connection, &row)?;
+    let mut log = Log::new(connection, &row)?;
     let (low, high) = (from.epoch.min(to.epoch), from.epoch.max(to.epoch));
     // A generation's own rows are those in which it differs from the one before it.
     let one_step = to.epoch == from.epoch + 1;

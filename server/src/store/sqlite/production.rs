@@ -60,22 +60,29 @@ fn count(done: &mut u64, unchanged: &mut u64, rows: usize) {
 /// Writes records of production, and counts what that was; nothing is written where it is there already,
 /// so that an import of the same data changes nothing.
 pub(super) struct Putting<'c> {
-    insert: CachedStatement<'c>,
     update: CachedStatement<'c>,
+    insert: CachedStatement<'c>,
+    update_bytes: CachedStatement<'c>,
+    /// Whether the last record was there before: then the next one is looked for first.
+    was_there: bool,
 }
 
 impl<'c> Putting<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Putting<'c>, StoreError> {
+        let update = connection.prepare_cached(
+            "UPDATE production SET value = ?4
+             WHERE farm = ?1 AND dataset = ?2 AND key = ?3 AND CAST(value AS BLOB) <> CAST(?4 AS BLOB)",
+        )?;
         let insert = connection.prepare_cached(
             "INSERT INTO production (farm, dataset, key, value) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO NOTHING",
         )?;
-        let update = connection.prepare_cached(
+        let update_bytes = connection.prepare_cached(
             "UPDATE production SET value = ?4
              WHERE farm = ?1 AND dataset = ?2 AND CAST(key AS BLOB) = ?3
                 AND CAST(value AS BLOB) <> CAST(?4 AS BLOB)",
         )?;
-        Ok(Putting { insert, update })
+        Ok(Putting { update, insert, update_bytes, was_there: false })
     }
 
     pub(super) fn put(
@@ -87,12 +94,19 @@ impl<'c> Putting<'c> {
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
         let (farm, dataset, value) = (farm.as_str(), dataset.as_str(), as_text_or_blob(value));
-        if self.insert.execute(params![farm, dataset, as_text_or_blob(key), value])? > 0 {
+        // By the key as it is usually written, which is one look; where that finds nothing to do, it isn't
+        // there, is there with the same value, or is there as a blob.
+        if self.was_there && self.update.execute(params![farm, dataset, as_text_or_blob(key), value])? > 0 {
+            applied.written += 1;
+            return Ok(());
+        }
+        self.was_there = self.insert.execute(params![farm, dataset, as_text_or_blob(key), value])? == 0;
+        if !self.was_there {
             applied.added += 1;
             applied.written += 1;
             return Ok(());
         }
-        let changed = self.update.execute(params![farm, dataset, key, value])?;
+        let changed = self.update_bytes.execute(params![farm, dataset, key, value])?;
         count(&mut applied.written, &mut applied.unchanged, changed);
         Ok(())
     }
@@ -137,18 +151,39 @@ pub(super) fn visit(
     Ok(())
 }
 
-pub(super) fn value(
-    connection: &Connection,
-    farm: &Name,
-    dataset: &Name,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT CAST(value AS BLOB) FROM production
-         WHERE farm = ?1 AND dataset = ?2 AND CAST(key AS BLOB) = ?3",
-    )?;
-    let row = statement.query_row(params![farm.as_str(), dataset.as_str(), key], |row| row.get(0));
-    Ok(row.optional()?)
+/// Looks records up.
+pub(super) struct Values<'c> {
+    as_written: CachedStatement<'c>,
+    by_bytes: CachedStatement<'c>,
+}
+
+impl<'c> Values<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Values<'c>, StoreError> {
+        let as_written = connection.prepare_cached(
+            "SELECT CAST(value AS BLOB) FROM production WHERE farm = ?1 AND dataset = ?2 AND key = ?3",
+        )?;
+        let by_bytes = connection.prepare_cached(
+            "SELECT CAST(value AS BLOB) FROM production
+             WHERE farm = ?1 AND dataset = ?2 AND CAST(key AS BLOB) = ?3",
+        )?;
+        Ok(Values { as_written, by_bytes })
+    }
+
+    /// The value of a key: as it is usually written first, which is one look and not two.
+    pub(super) fn get(
+        &mut self,
+        farm: &Name,
+        dataset: &Name,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let (farm, dataset) = (farm.as_str(), dataset.as_str());
+        let place = params![farm, dataset, as_text_or_blob(key)];
+        let value = self.as_written.query_row(place, |row| row.get(0)).optional()?;
+        if value.is_some() {
+            return Ok(value);
+        }
+        Ok(self.by_bytes.query_row(params![farm, dataset, key], |row| row.get(0)).optional()?)
+    }
 }
 
 pub(super) fn list(

@@ -17,7 +17,8 @@ pub(super) fn rollback(
 ) -> Result<RolledBack, StoreError> {
     let (row, _) = history::kept(connection, farm, epoch)?;
     gather(connection, &row, epoch, activation)?;
-    let log = Log::new(connection, &row)?;
+    let mut log = Log::new(connection, &row)?;
+    let mut production = production::Values::new(connection)?;
     let mut visible = Visible::new(connection, &row, activation)?;
     let mut done = RolledBack::default();
     let mut keys = connection.prepare("SELECT dataset, key FROM touched ORDER BY dataset, key")?;
@@ -36,7 +37,7 @@ pub(super) fn rollback(
             apply.push(Edit::Unschedule { dataset, key, effective_at });
             take_back.push(Edit::Schedule(record));
         }
-        let plain = production::value(connection, farm, &dataset, &key)?;
+        let plain = production.get(farm, &dataset, &key)?;
         if plain != wanted {
             take_back.push(set(&dataset, &key, plain));
             apply.push(set(&dataset, &key, wanted));
