@@ -261,7 +261,8 @@ impl Builder {
     /// the agent asks the server nothing, not even whether something newer is staged: keep it, with
     /// the farm's `stagger` and `retrieve`, below the `lead`. Host code that doesn't return even then
     /// is asked about nothing else, so that every further generation is refused until it does;
-    /// [`Offer::is_withdrawn`] tells it.
+    /// [`Offer::is_withdrawn`] tells it. At the start the view of the last good generation has as long;
+    /// without one by then the agent starts with nothing, and retrieves it again.
     #[must_use]
     pub fn verdict_limit(mut self, limit: Duration) -> Builder {
         self.verdict_limit = limit;

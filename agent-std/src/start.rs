@@ -21,7 +21,7 @@ use downbeat_core::ids::{AgentId, Generation, Incarnation, Name};
 use downbeat_core::message::{DATASETS_MAX, Hello, TOKEN_MAX, VERSION};
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::Span;
-use downbeat_image::Place;
+use downbeat_image::{Image, Place};
 use downbeat_trace::Traced;
 use std::fmt;
 use std::path::PathBuf;
@@ -108,7 +108,7 @@ impl Builder {
         let server = self.server.clone().ok_or(StartError::Missing("server"))?;
         let Opened { disk, agent, found, mut warnings } = self.open(&hello)?;
         hello.agent = agent;
-        let found = held(found, self.make_view, &mut warnings).await;
+        let found = held(found, self.make_view, self.verdict_limit, &mut warnings).await;
         let last_good = found.as_ref().map(|(generation, _)| *generation);
 
         let boot = boot_id();
@@ -252,13 +252,15 @@ struct Working {
 async fn held(
     found: Option<LastGood>,
     make_view: Option<MakeView>,
+    limit: Duration,
     warnings: &mut Vec<String>,
 ) -> Option<(Generation, Arc<Held>)> {
     let LastGood { generation, image } = found?;
-    let making = move || made_view(make_view, generation, &image).map(|view| Held::new(image, view));
-    // Without a view there is nothing to wait for.
-    let made = if make_view.is_none() { Ok(making()) } else { tokio::task::spawn_blocking(making).await };
-    let made = made.map_err(|error| error.to_string()).flatten();
+    let made = match make_view {
+        // There is nothing to wait for.
+        None => Ok(Held::new(image, None)),
+        Some(make) => view_of_last_good(make, generation, image, limit).await,
+    };
     match made {
         Ok(held) => Some((generation, Arc::new(held))),
         Err(cause) => {
@@ -267,6 +269,30 @@ async fn held(
             ));
             None
         }
+    }
+}
+
+/// The host's code may hang: it has a thread of its own, which is left behind then.
+async fn view_of_last_good(
+    make: MakeView,
+    generation: Generation,
+    image: Image,
+    limit: Duration,
+) -> Result<Held, String> {
+    let (sender, made) = oneshot::channel();
+    let making = move || {
+        let held = made_view(Some(make), generation, &image).map(|view| Held::new(image, view));
+        // Where the limit has passed nobody waits for it.
+        let _ = sender.send(held);
+    };
+    std::thread::Builder::new()
+        .name("downbeat-judge".to_owned())
+        .spawn(making)
+        .map_err(|error| format!("the host gives no thread ({error})"))?;
+    match tokio::time::timeout(limit, made).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(_)) => Err("its view's thread ended".to_owned()),
+        Err(_) => Err(format!("there was no view of it within {limit:?}")),
     }
 }
 

@@ -132,6 +132,41 @@ async fn a_view_that_takes_too_long_is_a_refusal_too() {
     agent.stop().await;
 }
 
+/// Set while the other views hang.
+static STARTS_HANG: AtomicBool = AtomicBool::new(false);
+
+struct HangingAtStart;
+
+impl View for HangingAtStart {
+    fn build(_: Generation, _: &Image) -> Result<HangingAtStart, Box<dyn Error + Send + Sync>> {
+        while STARTS_HANG.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(HangingAtStart)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_hangs_at_the_start_holds_it_up_no_longer_than_the_limit() {
+    let server = Server::start(records(&[("a", "k", "good")])).await;
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || server.agent().state_dir(directory.path()).view::<HangingAtStart>();
+    let agent = builder().start().await.unwrap();
+    first_read(&agent).await;
+    until_true("the disk to have it", || directory.path().join("last-good").exists()).await;
+    agent.stop().await;
+    STARTS_HANG.store(true, Ordering::Relaxed);
+    let starting = builder().verdict_limit(Duration::from_millis(150)).start();
+    let agent = tokio::time::timeout(LONG, starting).await.expect("the agent's start").unwrap();
+    let told =
+        |what: &What| matches!(what, What::Warning(text) if text.contains("no view of it within 150ms"));
+    assert!(agent.status().last.iter().any(|happening| told(&happening.what)), "{:#?}", agent.status());
+    STARTS_HANG.store(false, Ordering::Relaxed);
+    let mut reader = first_read(&agent).await;
+    assert!(reader.read().unwrap().view::<HangingAtStart>().is_some());
+    agent.stop().await;
+}
+
 /// While the host looks at a generation the agent's clock jumps, so that it begins anew: with the same
 /// generation, long before the limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -136,7 +136,7 @@ impl Keeper {
             };
             let at = shared.time.reading().time;
             let said = Said { judge: COMMAND.to_owned(), digest: frozen.digest, approved, why, at };
-            if let Err(error) = say(&shared, &farm, said).await {
+            if let Err(error) = say(&shared, &farm, said, "the server").await {
                 tracing::warn!(farm = %farm.name, ?error, "the command's verdict came too late");
             }
         };
@@ -173,15 +173,22 @@ pub(crate) async fn freeze(
     Ok(Some(frozen))
 }
 
-/// Notes what a judge says, and tells of it.
-pub(crate) async fn say(shared: &Shared, farm: &Arc<Farm>, said: Said) -> Result<(), crate::shared::Refused> {
+/// Notes what a judge says, and tells of it; `by` is who said it in the judge's name.
+pub(crate) async fn say(
+    shared: &Shared,
+    farm: &Arc<Farm>,
+    said: Said,
+    by: &str,
+) -> Result<(), crate::shared::Refused> {
     let (name, noted) = (farm.name.clone(), said.clone());
     shared.writer.run(move |store| store.say(&name, &noted)).await??;
     let (judge, why) = (&said.judge, &said.why);
     match said.approved {
-        true => tracing::info!(farm = %farm.name, digest = %said.digest, judge, "the candidate is approved"),
+        true => {
+            tracing::info!(farm = %farm.name, digest = %said.digest, judge, by, "the candidate is approved")
+        }
         false => {
-            tracing::warn!(farm = %farm.name, digest = %said.digest, judge, why, "the candidate is refused")
+            tracing::warn!(farm = %farm.name, digest = %said.digest, judge, by, why, "the candidate is refused")
         }
     }
     farm.tell(Event::Verdict(said));

@@ -158,7 +158,7 @@ pub(super) async fn verdict(
     let farm = caller.farm(&shared, Role::Judge)?;
     let given: Verdict = json_body(body)?;
     let judge = text::name("judge", &given.judge)?;
-    caller.speaks_for(&shared, &farm.name, &judge)?;
+    let by = caller.speaks_for(&shared, &farm.name, &judge)?;
     if judge.as_str() == COMMAND || given.why.len() > WHY_MAX {
         return Err(Failure::bad(
             "this is no verdict",
@@ -173,7 +173,7 @@ pub(super) async fn verdict(
         why: why.trim().to_owned(),
         at: shared.time.reading().time,
     };
-    gatekeeper::say(&shared, &farm, said).await?;
+    gatekeeper::say(&shared, &farm, said, by).await?;
     let name = farm.name.clone();
     let standing = shared.reader.run(move |store| store.standing(&name)).await??;
     Ok(Json(json!({ "gate": standing_json(&standing) })))

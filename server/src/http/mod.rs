@@ -175,11 +175,14 @@ impl Caller {
         }
     }
 
-    /// That the caller may give this judge's verdict in the gate of a farm.
-    fn speaks_for(&self, shared: &Shared, farm: &Name, judge: &Name) -> Result<(), Failure> {
+    /// That the caller may give this judge's verdict in the gate of a farm; gives as whom, for the log.
+    fn speaks_for(&self, shared: &Shared, farm: &Name, judge: &Name) -> Result<&'static str, Failure> {
         let token = self.token.as_deref();
+        if shared.tokens.judges(token, farm).any(|name| name == judge) {
+            return Ok("the judge");
+        }
         if shared.tokens.speaks_for(token, farm, self.peer, judge) {
-            return Ok(());
+            return Ok("an operator");
         }
         let named: Vec<_> = shared.tokens.judges(token, farm).map(Name::as_str).collect();
         let whom = if named.is_empty() { "no judge".to_owned() } else { named.join(", ") };
