@@ -18,6 +18,7 @@ mod records;
 mod remote;
 mod serve;
 mod show;
+mod skew;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -63,6 +64,7 @@ enum Manage {
     Retention(Managed<history::Retention>),
     Status(Managed<operate::Status>),
     Agents(Managed<operate::Agents>),
+    Skew(Managed<skew::Skew>),
     Watch(Managed<watch::Watch>),
     Compare(Managed<operate::Compare>),
     Guard(Managed<guard::Guard>),
@@ -131,6 +133,7 @@ fn manage(command: Manage) -> (bool, Result<(), Failure>) {
         Manage::Retention(managed) => run!(managed),
         Manage::Status(managed) => run!(managed),
         Manage::Agents(managed) => run!(managed),
+        Manage::Skew(managed) => run!(managed),
         Manage::Watch(managed) => run!(managed),
         Manage::Compare(managed) => run!(managed),
         Manage::Guard(managed) => run!(managed),

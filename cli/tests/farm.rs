@@ -160,6 +160,15 @@ fn watch_tells_of_an_edit_up_to_the_switch() {
     until("production was edited");
     until(&format!("epoch {} is staged", edit["epoch"]));
     until(&format!("agent till went live with epoch {}", edit["epoch"]));
+    let all = farm.json(&["skew"]);
+    let told = all["activations"].as_array().expect("activations").iter();
+    let told =
+        told.clone().find(|told| told["epoch"] == edit["epoch"]).expect("the epoch that it went live with");
+    assert_eq!((&told["agents"], &told["switched"]), (&1.into(), &1.into()), "{told}");
+    assert!(told["max_ns"].as_i64().is_some() && told["bound_ns"].as_i64() > Some(0), "{told}");
+    let output = farm.run(&["skew", "--limit", "1"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && text.contains("spread"), "{text}");
 }
 
 #[test]

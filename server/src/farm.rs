@@ -5,6 +5,7 @@
 use crate::agents::Agents;
 use crate::events::Event;
 use crate::objects::Objects;
+use crate::skew::Skew;
 use downbeat_core::ids::Name;
 use downbeat_core::table::SyncTable;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(crate) struct Farm {
     pub(crate) name: Name,
     pub(crate) agents: Agents,
     pub(crate) objects: Objects,
+    /// When agents went over.
+    pub(crate) skew: Skew,
     /// Something about the gate was changed: it is looked after at once.
     pub(crate) gate: Notify,
     table: watch::Sender<Arc<SyncTable>>,
@@ -26,10 +29,13 @@ pub(crate) struct Farm {
 
 impl Farm {
     pub(crate) fn new(table: SyncTable, objects: Objects) -> Farm {
+        let skew = Skew::default();
+        skew.staged(&table, std::iter::empty());
         Farm {
             name: table.farm.clone(),
             agents: Agents::default(),
             objects,
+            skew,
             gate: Notify::new(),
             table: watch::Sender::new(Arc::new(table)),
             events: broadcast::Sender::new(EVENTS_BEHIND),
@@ -65,6 +71,7 @@ impl Farm {
         }
         let table = Arc::new(table);
         self.table.send_replace(table.clone());
+        self.skew.staged(&table, self.agents.all().into_iter());
         crate::events::of_change(&before, &table).into_iter().for_each(|event| self.tell(event));
     }
 }

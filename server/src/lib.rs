@@ -17,6 +17,7 @@ mod initiator;
 mod line;
 mod objects;
 mod shared;
+mod skew;
 mod sql;
 mod start;
 pub mod store;

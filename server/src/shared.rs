@@ -195,12 +195,24 @@ impl Shared {
         let (name, time, told) = (farm.name.clone(), self.time.clone(), farm.clone());
         let posted = self.writer.post(move |store| {
             tell_blocked(store, &told);
+            // Of the one that has just gone live reports still come.
+            let live = told.table().epoch().saturating_sub(1);
+            remember(store, &told, time.reading().time, live);
             if let Err(error) = store.maintain(&name, time.reading().time) {
                 tracing::warn!(farm = %name, %error, "upkeep failed; it is tried again after the next promotion");
             }
         });
         if posted.is_err() {
             tracing::debug!(farm = %farm.name, "upkeep left to the next promotion");
+        }
+    }
+}
+
+/// Keeps what is known of the activations before `until` that have passed.
+pub(crate) fn remember(store: &mut SqliteStore, farm: &Farm, now: ServerTime, until: Epoch) {
+    for summary in farm.skew.passed(now).iter().filter(|summary| summary.epoch < until) {
+        if let Err(error) = store.remember(&farm.name, &summary.past()) {
+            tracing::warn!(farm = %farm.name, %error, "what agents told of an activation could not be kept");
         }
     }
 }

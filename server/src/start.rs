@@ -9,11 +9,12 @@ use crate::error::StartError;
 use crate::farm::Farm;
 use crate::line::{LineError, Place, TakenUp, Time};
 use crate::objects::Objects;
-use crate::shared::Shared;
+use crate::shared::{Shared, remember};
 use crate::sql::{Sql, SqlThread};
 use crate::store::{Gate, Gatekeeping, SqliteStore, Store, StoreError};
 use crate::witness::Witness;
 use crate::{control, http};
+use downbeat_core::ids::Epoch;
 use downbeat_core::table::SyncTable;
 use downbeat_trace::Line;
 use std::collections::BTreeMap;
@@ -150,27 +151,41 @@ fn serve(
     };
     // Whoever started it may be gone; the handle's drop then ends it.
     let _ = ready.send(Ok(started));
+    let Running { shared, tasks, sql, lock } = running;
+    let time = shared.time.clone();
     runtime.block_on(async {
         let mut stopping = stopping;
         let _ = stopping.wait_for(|stop| *stop).await;
         let aborted = abort.load(std::sync::atomic::Ordering::SeqCst);
         if aborted {
-            running.sql.iter().for_each(SqlThread::abort);
-            running.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+            sql.iter().for_each(SqlThread::abort);
+            tasks.iter().for_each(tokio::task::JoinHandle::abort);
         } else {
-            let all = futures_util::future::join_all(running.tasks);
+            let all = futures_util::future::join_all(tasks);
             let _ = tokio::time::timeout(ENDING, all).await;
+            let _ = tokio::time::timeout(ENDING, remember_all(&shared)).await;
         }
+        // The database's threads end once nobody can ask them.
+        drop(shared);
     });
     runtime.shutdown_timeout(ENDING);
-    running.sql.into_iter().for_each(SqlThread::join);
+    sql.into_iter().for_each(SqlThread::join);
     if !abort.load(std::sync::atomic::Ordering::SeqCst) {
-        config.trace.end(running.time.local());
+        config.trace.end(time.local());
     }
     if !config.trace.is_whole() {
         tracing::error!("the trace is not whole: its file could not be written");
     }
-    drop(running.lock);
+    drop(lock);
+}
+
+/// Keeps what agents told so far of activations that have passed.
+async fn remember_all(shared: &Arc<Shared>) {
+    for farm in shared.all_farms() {
+        let now = shared.time.reading().time;
+        // Where the database's thread has ended, what it kept before stays.
+        let _ = shared.writer.run(move |store| remember(store, &farm, now, Epoch::MAX)).await;
+    }
 }
 
 /// Everything that a server needs before it answers.
@@ -185,7 +200,7 @@ struct Open {
 
 /// What ends with the server.
 struct Running {
-    time: Arc<Time>,
+    shared: Arc<Shared>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     sql: Vec<SqlThread>,
     lock: File,
@@ -293,7 +308,7 @@ fn run(config: &Config, open: Open) -> (Started, Running) {
     for farm in shared.all_farms() {
         tasks.push(tokio::spawn(attend(shared.clone(), farm)));
     }
-    (started, Running { time: shared.time.clone(), tasks, sql, lock })
+    (started, Running { shared, tasks, sql, lock })
 }
 
 async fn bind(what: &'static str, address: SocketAddr, config: &Config) -> Result<TcpListener, StartError> {

@@ -43,8 +43,9 @@ pub(super) async fn to(
         }
         RequestBody::Fetch { object, offset, len } => fetch(shared, farm, object, offset, len).await,
         RequestBody::Report(report) => {
-            let noted = farm.agents.reported(id.agent, &report, shared.time.reading().time);
-            if let Some((row, switched)) = noted {
+            let now = shared.time.reading().time;
+            if let Some((row, switched)) = farm.agents.reported(id.agent, &report, now) {
+                farm.skew.heard(&row, Some(&report), now);
                 farm.tell(if switched { Event::Switched(row) } else { Event::Agent(row) });
             }
             Ok(ReplyBody::Noted)

@@ -154,7 +154,9 @@ impl Connection {
             }
         };
         let Some(farm) = farm else { return self.error(hello.incarnation, ErrorCode::NoFarm).await };
-        let row = farm.agents.connected(hello, access, self.shared.time.reading().time);
+        let now = self.shared.time.reading().time;
+        let row = farm.agents.connected(hello, access, now);
+        farm.skew.heard(&row, None, now);
         farm.tell(Event::Agent(row));
         let welcome = Welcome {
             incarnation: hello.incarnation,

@@ -16,6 +16,7 @@ mod objects;
 mod operate;
 mod records;
 mod scheduled;
+mod skew;
 mod spool;
 mod status;
 mod text;
@@ -87,6 +88,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/objects/{name}", get(objects::object))
         .route("/objects/{name}/chunks", get(objects::chunks))
         .route("/agents", get(watch::agents))
+        .route("/skew", get(skew::skew))
         .route("/events", get(watch::events));
     Router::new()
         .route("/v1/health", get(farms::health))

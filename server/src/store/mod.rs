@@ -24,8 +24,8 @@ pub use guard::{
     Blocked, Counts, EXAMPLES, Example, Guard, GuardKind, GuardName, Limit, Override, Reason, WHOLE, percent,
 };
 pub use record::{
-    Applied, Change, Differences, Edit, Incoming, Kept, Pair, Rest, Retention, RolledBack, Scheduled, Undo,
-    Upkeep, Version,
+    Applied, Change, Differences, Edit, Incoming, Kept, Pair, Past, Rest, Retention, RolledBack, Scheduled,
+    Undo, Upkeep, Version,
 };
 pub use sqlite::SqliteStore;
 
@@ -77,7 +77,7 @@ pub type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
 /// nothing was changed, and a return means that it is on the disk.
 ///
 /// Families: farms and tables (`farms` … `transact`), the clock (`clock` … `begin_line`), production
-/// (`apply` … `mark_all_changed`), generations (`generations` … `rollback`), upkeep.
+/// (`apply` … `mark_all_changed`), generations (`generations` … `rollback`), upkeep, activations that are over.
 pub trait Store: Send + Sized {
     /// The names of all farms, ascending.
     fn farms(&mut self) -> Result<Vec<Name>, StoreError>;
@@ -335,4 +335,11 @@ pub trait Store: Send + Sized {
     /// costs is bounded by what was promoted since the last one: a backlog (after fewer generations
     /// were asked for) is folded over several.
     fn maintain(&mut self, farm: &Name, now: ServerTime) -> Result<Upkeep, StoreError>;
+
+    /// Keeps what agents told of an activation, unless more is known of it already. The newest 10,000
+    /// epochs are kept.
+    fn remember(&mut self, farm: &Name, past: &Past) -> Result<(), StoreError>;
+
+    /// The newest activations of which something is known, descending by T.
+    fn remembered(&mut self, farm: &Name, limit: usize) -> Result<Vec<Past>, StoreError>;
 }

@@ -1,7 +1,7 @@
 //! What callers and stores tell each other of content: edits, scheduled records, changes,
 //! generations. Plain data; what a store does with it is in the trait's doc.
 
-use downbeat_core::ids::{Epoch, Generation, Name};
+use downbeat_core::ids::{Epoch, Generation, Name, TimelineId};
 use downbeat_core::time::{ServerTime, Span};
 use std::io;
 
@@ -117,6 +117,21 @@ pub struct Kept {
     pub changes: u64,
     /// Records that it has.
     pub records: u64,
+}
+
+/// What agents told of an activation that is over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Past {
+    /// Of which generation.
+    pub epoch: Epoch,
+    /// On which line.
+    pub timeline: TimelineId,
+    /// T.
+    pub activation: ServerTime,
+    /// Agents that told of their switch.
+    pub switched: u64,
+    /// All that was told, as JSON.
+    pub body: String,
 }
 
 /// Which generations can be read: the newest ones by number, and beyond that those that were live not

@@ -170,6 +170,65 @@ fn reports_are_shown_to_people_and_watched() {
     assert_eq!(event("held")["until"], Value::Null);
 }
 
+/// A peer tells of its switch to what goes live next.
+#[test]
+fn who_goes_over_when_is_told_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Server::start(Config { own_agent: true, ..config(folder.path()) }).unwrap();
+    let server = start();
+    let settings = json!({
+        "interval": "3s", "lead": "900ms", "lease": "200ms", "round_trip": "150ms", "retrieve": "500ms",
+        "stagger": "50ms",
+    });
+    well(call(&server, "POST", "/v1/farms", &json!({ "farm": "eu", "settings": settings })));
+    let report = |switched, veto| Report {
+        phase: Phase::Current,
+        active: None,
+        staged: None,
+        offset: 0,
+        epsilon: Span::from_micros(1),
+        switched,
+        veto,
+    };
+    let (mut peer, _) = Peer::welcomed(&server, "eu");
+    let status = |server: &_| well(call(server, "GET", "/v1/farms/eu", &Value::Null));
+    // One that is staged while it is there: what it says before T can't be late then.
+    let joined = status(&server)["epoch"].as_u64().unwrap();
+    let epoch =
+        eventually("the next epoch", || status(&server)["epoch"].as_u64().filter(|epoch| *epoch > joined));
+    let activation = status(&server)["activation"]["ns"].as_i64().unwrap();
+    let none = well(call(&server, "GET", "/v1/farms/eu/skew?limit=1", &Value::Null));
+    assert!(none["activations"].as_array().unwrap().iter().all(|told| told["epoch"] != json!(epoch)));
+    let tell = |peer: &mut Peer, after: i64| {
+        let (at, epsilon) = (ServerTime::from_nanos(activation + after), Span::from_nanos(800));
+        let switched = Switched { epoch, at, epsilon, held: Span::ZERO };
+        assert_eq!(peer.ask(RequestBody::Report(report(Some(switched), None))).body, ReplyBody::Noted);
+    };
+    tell(&mut peer, 1_700);
+    let skew = |server: &_| {
+        let all = well(call(server, "GET", "/v1/farms/eu/skew", &Value::Null));
+        let all = all["activations"].as_array().unwrap().clone();
+        all.into_iter().find(|told| told["epoch"] == json!(epoch))
+    };
+    let told = eventually("T", || skew(&server));
+    assert_eq!((&told["agents"], &told["switched"], &told["late"]), (&json!(1), &json!(1), &json!(1)));
+    assert_eq!(
+        (&told["p99_ns"], &told["spread_ns"], &told["bound_ns"]),
+        (&json!(1_700), &json!(0), &json!(800))
+    );
+    assert_eq!(told["activation"]["ns"], activation);
+    let named = &told["named"][0];
+    assert_eq!(
+        (&named["what"], &named["name"], &named["from_t_ns"]),
+        (&json!("late"), &json!("till 9"), &json!(1_700))
+    );
+    refused(call(&server, "GET", "/v1/farms/eu/skew?lines=1", &Value::Null), 400);
+    drop(peer);
+    server.stop();
+    let server = start();
+    assert_eq!(skew(&server), Some(told), "it is kept over a start");
+}
+
 #[test]
 fn the_server_s_own_agent_gives_a_farm_of_readers_cycles() {
     let folder = tempfile::tempdir().unwrap();

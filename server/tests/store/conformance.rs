@@ -11,7 +11,7 @@ use downbeat_core::settings::SettingsError;
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
 use downbeat_server::store::{
-    Applied, Differences, Edit, Incoming, Rest, Retention, Scheduled, Step, Store, StoreError,
+    Applied, Differences, Edit, Incoming, Past, Rest, Retention, Scheduled, Step, Store, StoreError,
 };
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -34,6 +34,7 @@ pub(crate) fn all<H: Harness>() {
     a_rollback_is_an_edit_that_can_be_taken_back::<H>();
     snapshots_are_objects_that_agents_take::<H>();
     lines_are_compared::<H>();
+    what_is_told_of_activations_is_remembered::<H>();
     keys_are_unique_over_their_bytes::<H>();
     two_connections_start_each_epoch_once::<H>();
 }
@@ -685,6 +686,35 @@ fn lines_are_compared<H: Harness>() {
     assert!(matches!(late, Err(StoreError::OtherLine { left: Some(LINE) })));
     assert_eq!(store.clock::<String>().unwrap(), Some((next, "third".into())));
     assert_eq!(store.table(&farm).unwrap().timeline, next);
+}
+
+fn what_is_told_of_activations_is_remembered<H: Harness>() {
+    let (harness, mut store, farm) = farm_with::<H>(&[]);
+    let timeline = TimelineId { counter: 3, random: 7 };
+    let past = |epoch, switched, body: &str| Past {
+        epoch,
+        timeline,
+        activation: secs(epoch as i64),
+        switched,
+        body: body.to_owned(),
+    };
+    let known = past(5, 2, "a");
+    store.remember(&farm, &known).unwrap();
+    // Who knows less, as after a start, takes nothing away.
+    store.remember(&farm, &past(5, 1, "b")).unwrap();
+    assert_eq!(store.remembered(&farm, 9).unwrap(), [known.clone()]);
+    let other_line = Past { timeline: TimelineId { counter: 4, random: 7 }, ..past(5, 1, "c") };
+    for past in [&past(5, 3, "d"), &past(6, 0, "e"), &other_line] {
+        store.remember(&farm, past).unwrap();
+    }
+    drop(store);
+    let mut store = harness.open();
+    assert_eq!(store.remembered(&farm, 9).unwrap(), [past(6, 0, "e"), past(5, 3, "d"), other_line]);
+    assert_eq!(store.remembered(&farm, 1).unwrap().len(), 1);
+    store.remember(&farm, &past(10_005, 0, "f")).unwrap();
+    assert_eq!(store.remembered(&farm, 9).unwrap(), [past(10_005, 0, "f"), past(6, 0, "e")]);
+    let nobody = store.remember(&name("nobody"), &past(5, 3, "d"));
+    assert!(matches!(nobody, Err(StoreError::NoFarm(_))));
 }
 
 fn keys_are_unique_over_their_bytes<H: Harness>() {

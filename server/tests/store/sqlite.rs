@@ -65,9 +65,9 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(store);
     sqlite.raw().pragma_update(None, "user_version", 77).unwrap();
     let error = SqliteStore::open(&sqlite.path()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerSchema { found: 77, known: 6 }), "{error}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 77, known: 7 }), "{error}");
     assert!(error.to_string().contains("newer version of Downbeat; run that version"));
-    sqlite.raw().pragma_update(None, "user_version", 6).unwrap();
+    sqlite.raw().pragma_update(None, "user_version", 7).unwrap();
     assert_eq!(sqlite.open().get(&name("f"), &name("d"), b"k").unwrap(), Some(b"v".to_vec()));
 }
 

@@ -18,6 +18,7 @@
 //! the disk before the call returns (`synchronous = FULL`), and what a killed process left undone is
 //! rolled back when the file is opened next.
 
+mod activations;
 mod candidate;
 mod counts;
 mod gate;
@@ -371,6 +372,12 @@ impl Store for SqliteStore {
     }
     fn maintain(&mut self, farm: &Name, now: ServerTime) -> Result<Upkeep, StoreError> {
         upkeep::maintain(self, farm, now)
+    }
+    fn remember(&mut self, farm: &Name, past: &Past) -> Result<(), StoreError> {
+        activations::keep(self, farm, past)
+    }
+    fn remembered(&mut self, farm: &Name, limit: usize) -> Result<Vec<Past>, StoreError> {
+        activations::list(&self.connection, farm, limit)
     }
 }
 

@@ -12,13 +12,14 @@ const APPLICATION: i64 = 0x6477_6e62;
 pub(super) const CHECKPOINT_PAGES: i64 = 16_384;
 
 /// The step from version n to n + 1 stands at place n.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// Sets a connection up and brings the schema to the newest version.

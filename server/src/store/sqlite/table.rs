@@ -15,11 +15,11 @@ pub(super) fn farms(connection: &Connection) -> Result<Vec<Name>, StoreError> {
 }
 
 /// A timeline as its column has it: readable, and equal exactly where the ids are.
-fn line_text(line: TimelineId) -> String {
+pub(super) fn line_text(line: TimelineId) -> String {
     format!("{}-{:016x}", line.counter, line.random)
 }
 
-fn line_of(text: &str) -> Result<TimelineId, StoreError> {
+pub(super) fn line_of(text: &str) -> Result<TimelineId, StoreError> {
     let line = text.split_once('-').and_then(|(counter, random)| {
         let random = u64::from_str_radix(random, 16).ok()?;
         Some(TimelineId { counter: counter.parse().ok()?, random })
