@@ -702,7 +702,7 @@ fn what_is_told_of_activations_is_remembered<H: Harness>() {
     store.remember(&farm, &known).unwrap();
     // Who knows less, as after a start, takes nothing away.
     store.remember(&farm, &past(5, 1, "b")).unwrap();
-    assert_eq!(store.remembered(&farm, 9).unwrap(), [known.clone()]);
+    assert_eq!(store.remembered(&farm, 9).unwrap(), std::slice::from_ref(&known));
     let other_line = Past { timeline: TimelineId { counter: 4, random: 7 }, ..past(5, 1, "c") };
     for past in [&past(5, 3, "d"), &past(6, 0, "e"), &other_line] {
         store.remember(&farm, past).unwrap();
