@@ -82,7 +82,7 @@ async fn fetch(
         Ok(bytes) => Ok(ReplyBody::Bytes { offset, total: object.reference.len, bytes: Part(bytes) }),
         Err(error) => {
             tracing::warn!(farm = %farm.name, object = %name, %error, "an object can't be served; it is built again");
-            farm.objects.forget(name);
+            farm.objects.forget(&object);
             Ok(ReplyBody::Gone)
         }
     }

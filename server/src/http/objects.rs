@@ -165,7 +165,7 @@ fn body(farm: Arc<Farm>, object: Arc<Object>, from: u64, to: u64) -> Body {
         let read = object.read(from, to - from).await;
         let piece: io::Result<Bytes> = read.inspect_err(|error| {
             tracing::warn!(farm = %farm.name, object = %object.reference.name, %error, "an object can't be served; it is built again");
-            farm.objects.forget(object.reference.name);
+            farm.objects.forget(&object);
         });
         let next = piece.as_ref().map_or(to, |piece| from + piece.len() as u64);
         Some((piece, (farm, object, next)))

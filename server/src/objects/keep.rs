@@ -107,7 +107,7 @@ async fn prove_all(shared: &Arc<Shared>, farm: &Arc<Farm>) {
             Ok(Ok(object)) => drop(place.object.set(Arc::new(object))),
             _ if place.object.get().is_none() => {
                 tracing::warn!(farm = %farm.name, object = %found.name, "a stored object is damaged; it is deleted");
-                farm.objects.forget(found.name);
+                farm.objects.forget_found(&place);
             }
             _ => {}
         }

@@ -114,14 +114,26 @@ impl Objects {
         references.fold((0, 0), |(files, bytes), object| (files + 1, bytes + object.len))
     }
 
-    /// The object that was to be fetched is damaged on the disk: it is built again when it is asked for.
-    pub(crate) fn forget(&self, name: Digest) {
+    /// An object that was being served is damaged on the disk: it is built again when it is asked for.
+    pub(crate) fn forget(&self, object: &Arc<Object>) {
+        self.forget_where(|place| place.object.get().is_some_and(|known| Arc::ptr_eq(known, object)));
+    }
+
+    /// The file that was found at the start is damaged; nothing is forgotten where somebody has built it
+    /// again meanwhile.
+    fn forget_found(&self, found: &Place) {
+        self.forget_where(|place| Arc::ptr_eq(&place.object, &found.object) && place.object.get().is_none());
+    }
+
+    /// By place and not by name: objects of several sets of datasets have one name where the sets have the
+    /// same records, and the files of the others are sound.
+    fn forget_where(&self, is_gone: impl Fn(&Place) -> bool) {
         let mut state = self.lock();
         state.routes.clear();
         state.places.retain(|place| {
-            let gone = place.reference().is_some_and(|object| object.name == name);
-            if gone {
-                self.folder.remove(&place.wanted.selection, name);
+            let gone = is_gone(place);
+            if let Some(object) = place.reference().filter(|_| gone) {
+                self.folder.remove(&place.wanted.selection, object.name);
             }
             !gone
         });
