@@ -78,11 +78,13 @@ impl Clock {
     }
 
     /// The agent's local time.
+    #[inline]
     pub fn now(&self) -> LocalTime {
         self.read().local
     }
 
     /// One look at the clock.
+    #[inline]
     pub fn read(&self) -> Reading {
         let host = host_nanos();
         let local = self.distorted.as_ref().map_or(host, |distorted| distorted.local(host));
@@ -183,6 +185,9 @@ mod linux {
     /// The time suspended since boot, as measured last; it only ever rises.
     static SUSPENDED: AtomicI64 = AtomicI64::new(UNKNOWN);
     const UNKNOWN: i64 = -1;
+    /// A reading whose own measurement took longer than this, in nanoseconds, could hide a suspension: one
+    /// takes longer than this to go through.
+    const BRIEF: i64 = 1_000_000;
     /// A measurement is good if the two readings around it are no further apart, in nanoseconds.
     const GOOD: i64 = super::GRANULARITY.as_nanos() / 2;
     const TRIES: u32 = 64;
@@ -209,7 +214,8 @@ mod linux {
         let (least, most) = suspended();
         // While nothing was suspended the true difference is constant, so what was measured well
         // once stands, and no reading jumps with the noise of another measurement.
-        if known != UNKNOWN && known + GOOD >= least && known <= most.saturating_add(GOOD) {
+        let is_brief = most.saturating_sub(least) <= BRIEF;
+        if known != UNKNOWN && known + GOOD >= least && known <= most.saturating_add(GOOD) && is_brief {
             return raw.saturating_add(known);
         }
         raw.saturating_add(measured())

@@ -132,7 +132,10 @@ impl Driver {
     fn put(&mut self, digest: Digest, held: Arc<Held>) {
         let before = self.shelf.get(digest);
         self.shelf.put(digest, held);
-        before.iter().for_each(|before| before.supersede());
+        if let Some(before) = before {
+            before.supersede();
+            self.plan.publish_again();
+        }
     }
 
     /// The worker has made one file of an image's layers.

@@ -4,6 +4,7 @@
 mod arriving;
 mod builder;
 pub mod clock;
+mod coarse;
 mod damage;
 mod disk;
 mod driver;

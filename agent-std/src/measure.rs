@@ -1,10 +1,19 @@
-//! For measurements: what the worker does with a route, where all of its bytes are there already.
+//! For measurements: what the worker does with a route, where all of its bytes are there already; and
+//! the read path without an agent around it.
 
+use crate::clock::Clock;
 use crate::filling::Intake;
+use crate::held::Held;
+use crate::reader::Reader;
+use crate::shelf::{self, Shelf};
+use downbeat_core::cell::{PlanCell, PlanWriter};
 use downbeat_core::ids::Generation;
 use downbeat_core::message::Route;
+use downbeat_core::serving::SwitchPlan;
 use downbeat_image::{Image, Place};
 use std::io::BufRead;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Makes the image of a generation of all datasets as an agent's worker does (step 234): unpacks the
 /// route's objects, which come one after the other from `source`, applies them to the image `base`
@@ -21,4 +30,38 @@ pub fn stage(
 ) -> Result<Image, String> {
     let intake = Intake { place: place.clone(), datasets: Default::default(), limit: 1 << 30 };
     intake.fill(target, route, base, source).map_err(|fault| fault.to_string())
+}
+
+/// The read path as it is in an agent, with plans that the caller publishes instead of an agent's machine.
+pub struct ReadPath {
+    writer: PlanWriter<Arc<PlanCell>>,
+    cell: Arc<PlanCell>,
+    shelf: Arc<Shelf<Held>>,
+}
+
+impl ReadPath {
+    /// One that serves by this plan, of these generations.
+    pub fn new(plan: &SwitchPlan, contents: impl IntoIterator<Item = (Generation, Image)>) -> ReadPath {
+        let (cell, shelf) = (Arc::new(PlanCell::new(plan)), Arc::new(Shelf::new(2)));
+        for (generation, image) in contents {
+            shelf.put(generation.digest, Arc::new(Held::new(image, None)));
+        }
+        let writer = loop {
+            // The cell is new: nobody has claimed it.
+            if let Some(writer) = PlanWriter::new(cell.clone()) {
+                break writer;
+            }
+        };
+        ReadPath { writer, cell, shelf }
+    }
+
+    /// Publishes a plan as an agent does. Generations that were given at the beginning stay.
+    pub fn publish(&mut self, plan: &SwitchPlan) {
+        shelf::publish(&mut self.writer, &self.shelf, plan, |_| true);
+    }
+
+    /// A reader by a clock; it waits out a hold for up to a second.
+    pub fn reader(&self, clock: Clock) -> Reader {
+        Reader::new(self.cell.clone(), self.shelf.clone(), Arc::default(), clock, Duration::from_secs(1))
+    }
 }

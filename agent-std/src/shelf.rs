@@ -148,6 +148,16 @@ impl<C> Finder<C> {
         self.plan.look(now)
     }
 
+    /// Whether a look now would get what the last [`Finder::read`] or [`Finder::look`] got.
+    #[inline(always)]
+    pub(crate) fn is_unchanged(
+        &mut self,
+        latest: impl FnOnce() -> Option<LocalTime>,
+        now: impl FnOnce() -> LocalTime,
+    ) -> bool {
+        self.plan.is_unchanged(latest, now)
+    }
+
     /// One look with its content. Where that is missing the plan was replaced (see the head), and
     /// the next look counts, with an instant of its own; where each look misses, it is a hold.
     pub(crate) fn read(&mut self, mut now: impl FnMut() -> LocalTime) -> Found<C> {

@@ -39,6 +39,20 @@ fn poll(mut reader: Reader, stop: Arc<AtomicBool>) -> JoinHandle<Seen> {
                     "S5: two epochs at once"
                 );
             }
+            // What is lent is what a read after it gets, or what was served before that.
+            let lent = reader
+                .peek()
+                .map(|guard| (guard.epoch(), guard.get("a", "count").unwrap().map(<[u8]>::to_vec)));
+            if let (Ok((epoch, count)), Ok(guard)) = (lent, reader.read()) {
+                assert!(
+                    epoch >= last && epoch <= guard.epoch(),
+                    "S9: {epoch} lent between {last} and {}",
+                    guard.epoch()
+                );
+                let same = count.as_deref() == guard.get("a", "count").unwrap();
+                assert!(same || epoch < guard.epoch(), "S5: another epoch's content was lent");
+                last = guard.epoch();
+            }
             // Two cores for everything: a tight loop would take the agents' own time.
             std::thread::sleep(Duration::from_micros(300));
         }

@@ -5,7 +5,7 @@
 //! [`words`], which plan is published is decided in `plan`. Handles to the generations that a plan
 //! names, and waiting out a hold, are the host's.
 
-use crate::serving::{Serving, SwitchPlan, serving};
+use crate::serving::{Mode, Serving, SwitchPlan, serving, unchanged_until};
 use crate::sync::{AtomicBool, Ordering};
 use crate::time::LocalTime;
 use core::ops::Deref;
@@ -44,6 +44,7 @@ impl PlanCell {
 
     /// The version of the published plan: one atomic load. It rises by one with each publish, and
     /// wraps after four billion; unlike the plan's serial it is this cell's alone.
+    #[inline]
     pub fn version(&self) -> u32 {
         self.words.version()
     }
@@ -92,6 +93,13 @@ impl<C: Deref<Target = PlanCell>> PlanWriter<C> {
         self.cell.words.publish(&plan.to_words())
     }
 
+    /// Publishes the published plan as a new version and returns that: readers look again. For a host
+    /// that has another content of what the plan names.
+    pub fn publish_again(&mut self) -> u32 {
+        let (_, plan) = self.cell.load();
+        self.publish(&plan)
+    }
+
     /// The cell.
     pub fn cell(&self) -> &PlanCell {
         &self.cell
@@ -111,13 +119,22 @@ pub struct PlanReader<C: Deref<Target = PlanCell>> {
     cell: C,
     version: u32,
     plan: SwitchPlan,
+    /// Until when reads of `plan` get what the last look got; [`LocalTime::MIN`] before there was one.
+    until: LocalTime,
+    /// Whether a bound of the time may do to see that `until` is ahead: in prompt, until one didn't.
+    is_far: bool,
+    /// The version of `plan`, where `until` is never; otherwise no version.
+    for_ever: u64,
 }
+
+/// Above all versions.
+const NO_VERSION: u64 = u64::MAX;
 
 impl<C: Deref<Target = PlanCell>> PlanReader<C> {
     /// A reader of this cell.
     pub fn new(cell: C) -> PlanReader<C> {
         let (version, plan) = cell.load();
-        PlanReader { cell, version, plan }
+        PlanReader { cell, version, plan, until: LocalTime::MIN, is_far: false, for_ever: NO_VERSION }
     }
 
     /// What a read gets now (Fig. 6, step 252; S7, S9): loads the plan, or sees that its version is
@@ -128,14 +145,56 @@ impl<C: Deref<Target = PlanCell>> PlanReader<C> {
             let now = now();
             return serving(self.plan(), now);
         }
-        let plan = self.plan();
-        serving(plan, now())
+        self.plan();
+        let now = now();
+        self.until = unchanged_until(&self.plan, now);
+        self.is_far = self.plan.mode == Mode::Prompt;
+        self.for_ever = if self.until == LocalTime::MAX { self.version.into() } else { NO_VERSION };
+        serving(&self.plan, now)
+    }
+
+    /// Whether a look now would get what this handle's last [`PlanReader::look`] got (S7, S9), at the
+    /// least price (PROTOCOL §6): one atomic load; the time only where an instant of the plan is ahead.
+    /// `latest` is a bound from above of the agent's local time, by a coarse clock, or `None`; a strict
+    /// read doesn't ask for it. `now` is the local time itself, asked for where the bound doesn't do.
+    /// Both are called after the load. Where the answer is false, look.
+    // A read costs a few nanoseconds, and a call as many: the whole look is compiled into whatever reads.
+    #[inline(always)]
+    pub fn is_unchanged(
+        &mut self,
+        latest: impl FnOnce() -> Option<LocalTime>,
+        now: impl FnOnce() -> LocalTime,
+    ) -> bool {
+        let version = if cfg!(downbeat_bug = "kept_look") { self.version } else { self.cell.version() };
+        u64::from(version) == self.for_ever || self.stands(version, latest, now)
+    }
+
+    #[inline(always)]
+    fn stands(
+        &mut self,
+        version: u32,
+        latest: impl FnOnce() -> Option<LocalTime>,
+        now: impl FnOnce() -> LocalTime,
+    ) -> bool {
+        let until = self.until;
+        if version != self.version || until == LocalTime::MIN {
+            return false;
+        }
+        if self.is_far {
+            if latest().is_some_and(|latest| !until.passed(latest)) {
+                return true;
+            }
+            // A later bound does no better.
+            self.is_far = false;
+        }
+        !until.passed(now())
     }
 
     /// The published plan, as of this call.
     pub fn plan(&mut self) -> &SwitchPlan {
         if self.cell.version() != self.version && !cfg!(downbeat_bug = "kept_plan") {
             (self.version, self.plan) = self.cell.load();
+            (self.until, self.for_ever) = (LocalTime::MIN, NO_VERSION);
         }
         &self.plan
     }

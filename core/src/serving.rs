@@ -142,6 +142,14 @@ pub fn serving(plan: &SwitchPlan, now: LocalTime) -> Serving {
     }
 }
 
+/// Until when every read of this plan gets what one at `now` gets (Fig. 6, step 252): the first of the
+/// plan's instants that has not passed; [`LocalTime::MAX`] where there is none, and then no read has to
+/// know the time. It may be earlier than the first instant that makes a difference.
+pub fn unchanged_until(plan: &SwitchPlan, now: LocalTime) -> LocalTime {
+    let instants = [plan.active_until, plan.staged_from, plan.staged_until];
+    instants.into_iter().filter(|instant| !instant.passed(now)).min().unwrap_or(LocalTime::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +213,19 @@ mod tests {
         let copying = SwitchPlan { activation: Activation::Copy, ..plan(Mode::Prompt) };
         assert_eq!(serving(&copying, at(14)), Serving::Hold);
         assert_eq!(serving(&copying, at(99)), Serving::Hold);
+    }
+
+    #[test]
+    fn what_is_served_stands_until_the_next_of_the_plan_s_instants() {
+        let plan = plan(Mode::Strict);
+        let until = [(9, 10), (10, 14), (13, 14), (14, 30), (29, 30), (30, i64::MAX)];
+        for (now, expected) in until {
+            assert_eq!(unchanged_until(&plan, at(now)), at(expected), "at {now}");
+        }
+        for mode in [Mode::Strict, Mode::Prompt] {
+            let nothing = SwitchPlan::nothing(BootId(1), mode, Activation::Switch);
+            assert_eq!(unchanged_until(&nothing, at(0)), LocalTime::MAX);
+        }
     }
 
     #[test]

@@ -349,3 +349,35 @@ fn no_reader_goes_back_behind_another() {
         writer.join().unwrap();
     });
 }
+
+/// The same of a reader that asks whether what it got still stands; at most three preemptions.
+#[test]
+fn what_is_unchanged_doesn_t_go_back_behind_another() {
+    model(Some(3), || {
+        let first_plan = SwitchPlan { staged: None, ..before_the_switch() };
+        let cell = Arc::new(PlanCell::new(&first_plan));
+        let told = Arc::new(AtomicU32::new(0));
+        let mut second = PlanReader::new(&*cell);
+        let got = second.look(|| at(5));
+        let first = {
+            let (cell, told) = (Arc::clone(&cell), Arc::clone(&told));
+            thread::spawn(move || {
+                if PlanReader::new(&*cell).look(|| at(5)) == Serving::Active(NEW) {
+                    told.store(1, Ordering::Release);
+                }
+            })
+        };
+        let writer = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || {
+                publish(&cell);
+            })
+        };
+        let heard = told.load(Ordering::Acquire) == 1;
+        let stands = second.is_unchanged(|| None, || at(5));
+        let seen = if stands { got } else { second.look(|| at(5)) };
+        assert!(!heard || seen == Serving::Active(NEW), "went back behind another reader");
+        first.join().unwrap();
+        writer.join().unwrap();
+    });
+}

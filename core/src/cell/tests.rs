@@ -1,6 +1,7 @@
 use super::*;
 use crate::ids::{BootId, Digest, Generation};
-use crate::serving::{Activation, Mode};
+use crate::serving::Activation;
+use crate::time::Span;
 use core::cell::Cell;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -69,6 +70,96 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is published and however time goes on: what is said to be unchanged is what a look gets.
+    #[test]
+    fn what_is_unchanged_is_what_a_look_gets(
+        steps in prop::collection::vec((of(near()), 0i64..4, 0i64..4, any::<bool>(), any::<bool>()), 1..40),
+    ) {
+        let cell = PlanCell::new(&SwitchPlan::nothing(BootId(1), Mode::Prompt, Activation::Switch));
+        let mut writer = PlanWriter::new(&cell).unwrap();
+        let mut reader = PlanReader::new(&cell);
+        let (mut now, mut last) = (LocalTime::from_nanos(0), None);
+        for (plan, elapsed, beyond, has_bound, other_looks) in steps {
+            if let Some(plan) = plan {
+                writer.publish(&plan);
+            }
+            now = now + Span::from_nanos(elapsed);
+            let expected = serving(&cell.load().1, now);
+            let (bound, asked) = (has_bound.then(|| now + Span::from_nanos(beyond)), Cell::new(0));
+            let unchanged = reader.is_unchanged(
+                || { asked.set(asked.get() + 1); bound },
+                || { asked.set(asked.get() + 10); now },
+            );
+            if unchanged {
+                prop_assert_eq!(Some(expected), last);
+            }
+            let plan = cell.load().1;
+            if plan.mode == Mode::Strict {
+                prop_assert_eq!(asked.get() % 10, 0, "a strict read goes by the time itself");
+            }
+            if !unchanged || other_looks {
+                last = Some(reader.look(|| now));
+                prop_assert_eq!(last, Some(expected));
+                let until = unchanged_until(&plan, now);
+                prop_assert!(reader.is_unchanged(|| None, || now));
+                prop_assert!(reader.is_unchanged(|| None, || until - Span::from_nanos(1)));
+                let at_the_end = reader.is_unchanged(|| None, || until);
+                prop_assert_eq!(at_the_end, until == LocalTime::MAX, "an instant has passed at its own");
+            }
+        }
+    }
+}
+
+/// Plans whose instants are close to each other and to the clock's zero.
+fn near() -> impl Strategy<Value = SwitchPlan> {
+    let instant = prop_oneof![4 => (0i64..40).prop_map(LocalTime::from_nanos), 1 => Just(LocalTime::MAX)];
+    (plan(), instant.clone(), instant.clone(), instant).prop_map(
+        |(plan, active_until, staged_from, staged_until)| SwitchPlan {
+            active_until,
+            staged_from,
+            staged_until,
+            ..plan
+        },
+    )
+}
+
+#[test]
+fn the_price_of_a_look_is_what_the_plan_asks_for() {
+    let cell = PlanCell::new(&SwitchPlan { mode: Mode::Prompt, ..numbered(10) });
+    let mut writer = PlanWriter::new(&cell).unwrap();
+    let mut reader = PlanReader::new(&cell);
+    let at = LocalTime::from_nanos;
+    let price = |reader: &mut PlanReader<&PlanCell>, latest: i64, now: i64| {
+        let asked = Cell::new("nothing");
+        let unchanged = reader.is_unchanged(
+            || {
+                asked.set("a bound");
+                Some(at(latest))
+            },
+            || {
+                asked.set("the time");
+                at(now)
+            },
+        );
+        (unchanged, asked.get())
+    };
+    assert_eq!(price(&mut reader, 5, 5), (false, "nothing"), "there was no look yet");
+    reader.look(|| at(5));
+    assert_eq!(price(&mut reader, 9, 6), (true, "a bound"));
+    assert_eq!(price(&mut reader, 10, 9), (true, "the time"), "the bound doesn't do");
+    assert_eq!(price(&mut reader, 9, 9), (true, "the time"), "and none is asked for again");
+    assert_eq!(price(&mut reader, 10, 10), (false, "the time"));
+    reader.look(|| at(10));
+    assert_eq!(price(&mut reader, 99, 99), (true, "nothing"), "no instant is ahead");
+    writer.publish(&numbered(20));
+    assert_eq!(price(&mut reader, 5, 5), (false, "nothing"), "another plan");
+    reader.look(|| at(11));
+    assert_eq!(price(&mut reader, 12, 12), (true, "the time"), "strict");
+}
+
 #[test]
 fn every_word_of_a_plan_is_used() {
     assert!(numbered(0x0101_0101_0101_0101).to_words().iter().all(|word| *word != 0));
@@ -84,6 +175,20 @@ fn versions_rise_and_the_last_plan_is_read() {
         assert_eq!(cell.load(), (number, numbered(number.into())));
         assert_eq!(writer.publish(&numbered(u64::from(number) + 1)), number + 1);
     }
+}
+
+#[test]
+fn a_plan_that_is_published_again_is_looked_at_again() {
+    let cell = PlanCell::new(&SwitchPlan { staged: None, ..numbered(7) });
+    let mut writer = PlanWriter::new(&cell).unwrap();
+    let mut reader = PlanReader::new(&cell);
+    let now = || LocalTime::from_nanos(9);
+    let got = reader.look(now);
+    assert!(reader.is_unchanged(|| None, now));
+    assert_eq!(writer.publish_again(), 1);
+    assert!(!reader.is_unchanged(|| None, now));
+    assert_eq!(reader.look(now), got);
+    assert_eq!(cell.load().1, SwitchPlan { staged: None, ..numbered(7) });
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl<const N: usize> WordCell<N> {
     /// The current version: one atomic load. It rises by one with each publish, and wraps.
     ///
     /// What the caller does afterwards (looking at a clock) isn't moved before this load.
+    #[inline]
     pub fn version(&self) -> u32 {
         self.version.load(if cfg!(downbeat_bug = "relaxed_load") {
             Ordering::Relaxed

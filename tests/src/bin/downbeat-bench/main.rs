@@ -15,6 +15,7 @@ mod lookup;
 mod machine;
 mod peers;
 mod promotion;
+mod read;
 mod report;
 mod wire;
 
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 /// How a run is to be made.
 #[derive(Clone, Copy)]
 struct Options {
-    /// A tenth of the records and few repetitions: whether it works, not how fast.
+    /// Fewer records and repetitions: whether it works, not how fast.
     quick: bool,
     json: bool,
 }
@@ -33,21 +34,28 @@ struct Options {
 type Measure = (&'static str, fn(Options, &mut Report) -> std::io::Result<()>);
 
 /// The suites by name, and their parts. Memory comes first, while the process has little of its own.
-const SUITES: &[(&str, &str, &[Measure])] = &[(
-    "content",
-    "a million records: the image, an agent, imports, promotions, bytes on the wire",
-    &[
-        ("memory", image::memory),
-        ("staging", image::staging),
-        ("start", image::cold_start),
-        ("background", image::background),
-        ("lookup", lookup::lookup),
-        ("agent", agent::agent),
-        ("import", import::import),
-        ("promotion", promotion::promotion),
-        ("wire", wire::wire),
-    ],
-)];
+const SUITES: &[(&str, &str, &[Measure])] = &[
+    (
+        "content",
+        "a million records: the image, an agent, imports, promotions, bytes on the wire",
+        &[
+            ("memory", image::memory),
+            ("staging", image::staging),
+            ("start", image::cold_start),
+            ("background", image::background),
+            ("lookup", lookup::lookup),
+            ("agent", agent::agent),
+            ("import", import::import),
+            ("promotion", promotion::promotion),
+            ("wire", wire::wire),
+        ],
+    ),
+    (
+        "read",
+        "what a read and a publish cost, beside other ways to share a value that is replaced",
+        &[("reads", read::reads), ("publishes", read::publishes)],
+    ),
+];
 
 fn usage() -> String {
     let mut text = "usage: downbeat-bench SUITE [PART]... [--quick] [--json]\n\n".to_string();
@@ -58,7 +66,7 @@ fn usage() -> String {
             parts.join(", ")
         );
     }
-    text + "\n  --quick    a tenth of the records, few repetitions: no bar is judged\n  \
+    text + "\n  --quick    less of everything: no bar is judged\n  \
             --json     for programs\n\nThe exit status is 1 where a bar is missed."
 }
 

@@ -59,7 +59,7 @@ impl Row {
 
     /// The least sample that this share of the samples doesn't exceed; of few samples, p99 is the
     /// largest.
-    fn quantile(&self, share: f64) -> f64 {
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
         let rank = (share * self.samples.len() as f64).ceil() as usize;
         self.samples.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
@@ -93,7 +93,7 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = format!("{}\n", machine::describe());
         if self.quick {
-            text += "quick: a tenth of the records, no bar is judged\n";
+            text += "quick: less of everything, no bar is judged\n";
         }
         let head = ["", "median", "p99", "n", "", "bar", "", ""].map(str::to_string).to_vec();
         let lines: Vec<Vec<String>> =
