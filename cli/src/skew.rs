@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::remote::Remote;
 use crate::show;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Shows how far from T agents went over, of the newest activations
 #[derive(Args, Debug)]
@@ -12,7 +12,9 @@ use serde_json::Value;
     after_help = "Each agent reports when it went over, by its estimate of the server's clock, and how far that may \
     be wrong (its ε). p50, p99 and max are distances from T; the spread is that of the first switch to the last, and \
     the true one is no farther from it than ±. Late is who went over later than 2ε after T; refused, who wouldn't \
-    take the generation; silent, who was there before T and told nothing."
+    take the generation; silent, who was there before T and told nothing. Armed is how long all but the slowest \
+    hundredth took from the promotion until they held the generation. Where the lead is shorter than that and a \
+    quarter more, the lead that would do is told."
 )]
 pub(crate) struct Skew {
     /// Shows so many activations
@@ -34,7 +36,7 @@ impl Skew {
         };
         let mut table = show::table(&[
             "epoch", "T", "agents", "switched", "late", "refused", "silent", "joined", "p50", "p99", "max",
-            "spread", "±",
+            "spread", "±", "armed",
         ]);
         for activation in activations {
             let span = |name: &str| activation[name].as_i64().map_or("-".to_owned(), show::span);
@@ -53,6 +55,7 @@ impl Skew {
                 span("max_ns"),
                 span("spread_ns"),
                 span("bound_ns"),
+                span("armed_p99_ns"),
             ]);
         }
         println!("{table}");
@@ -71,8 +74,35 @@ impl Skew {
             }
             println!("{table}");
         }
+        if let Some(advice) = told["advice"].as_object() {
+            println!("\n{}", advised(advice));
+        }
         Ok(())
     }
+}
+
+/// What would do where the lead doesn't.
+fn advised(advice: &Map<String, Value>) -> String {
+    let given = |name: &str| advice.get(name).and_then(Value::as_i64);
+    let of = |name: &str| given(name).map_or("-".to_owned(), show::span);
+    let mut text = format!(
+        "The lead is too short: agents took up to {} until they were armed. After an outage, when only the lead is left \
+         to them, some would be late. ",
+        of("slowest_ns")
+    );
+    let millis =
+        |name: &str| given(name).map(|nanos| nanos.div_euclid(1_000_000) + i64::from(nanos % 1_000_000 != 0));
+    if given("beyond_ns").is_some() {
+        text += &format!(
+            "What would do is beyond the limit that the farm was made with, {}: make what changes at a time smaller, or \
+             agents faster.",
+            of("beyond_ns")
+        );
+        return text;
+    }
+    let lead = millis("lead_ns").map_or(String::new(), |millis| format!(" --lead {millis}ms"));
+    let interval = millis("interval_ns").map_or(String::new(), |millis| format!(" --interval {millis}ms"));
+    text + &format!("This would do: downbeat settings{lead}{interval}")
 }
 
 fn shown(agent: &Value) -> String {

@@ -166,6 +166,7 @@ fn watch_tells_of_an_edit_up_to_the_switch() {
         told.clone().find(|told| told["epoch"] == edit["epoch"]).expect("the epoch that it went live with");
     assert_eq!((&told["agents"], &told["switched"]), (&1.into(), &1.into()), "{told}");
     assert!(told["max_ns"].as_i64().is_some() && told["bound_ns"].as_i64() > Some(0), "{told}");
+    assert!(told["armed_p99_ns"].as_i64() > Some(0) && all.get("advice").is_some(), "{all}");
     let output = farm.run(&["skew", "--limit", "1"]);
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success() && text.contains("spread"), "{text}");

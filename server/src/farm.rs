@@ -8,6 +8,7 @@ use crate::objects::Objects;
 use crate::skew::Skew;
 use downbeat_core::ids::Name;
 use downbeat_core::table::SyncTable;
+use downbeat_core::time::ServerTime;
 use std::sync::Arc;
 use tokio::sync::{Notify, broadcast, watch};
 
@@ -30,7 +31,7 @@ pub(crate) struct Farm {
 impl Farm {
     pub(crate) fn new(table: SyncTable, objects: Objects) -> Farm {
         let skew = Skew::default();
-        skew.staged(&table, std::iter::empty());
+        skew.staged(&table, None, std::iter::empty());
         Farm {
             name: table.farm.clone(),
             agents: Agents::default(),
@@ -63,15 +64,16 @@ impl Farm {
         let _ = self.events.send(Arc::new(event));
     }
 
-    /// A table that was just committed. Called by the one thread that commits, in that order.
-    pub(crate) fn publish(&self, table: SyncTable) {
+    /// A table that was just committed, by what was decided at `now`. Called by the one thread that
+    /// commits, in that order.
+    pub(crate) fn publish(&self, table: SyncTable, now: ServerTime) {
         let before = self.table();
         if *before == table {
             return;
         }
         let table = Arc::new(table);
         self.table.send_replace(table.clone());
-        self.skew.staged(&table, self.agents.all().into_iter());
+        self.skew.staged(&table, Some(now), self.agents.all().into_iter());
         crate::events::of_change(&before, &table).into_iter().for_each(|event| self.tell(event));
     }
 }

@@ -14,6 +14,7 @@ mod farm;
 mod gatekeeper;
 mod http;
 mod initiator;
+mod lead;
 mod line;
 mod objects;
 mod shared;

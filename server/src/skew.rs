@@ -1,16 +1,16 @@
 //! The skew of activations: when each agent of a farm went over to a generation, as it reported it
-//! itself, beside T. Taken in while reports may still come; then the store keeps what is known. People
-//! read it, and nothing is decided by it.
+//! itself, beside T; and how long it took until it was armed. Taken in while reports may still come; then
+//! the store keeps what is known. People read it, and nothing is decided by it.
 //!
 //! A report is what an agent knows: its estimate of the server's clock at its switch, and ε. So a
 //! distance from T is known to within that agent's ε, and a spread to within the two largest together.
 
 use crate::agents::AgentRow;
 use crate::store::Past;
-use downbeat_core::ids::{AgentId, Epoch, Incarnation, TimelineId};
+use downbeat_core::ids::{AgentId, Epoch, Generation, Incarnation, TimelineId};
 use downbeat_core::message::{Report, Switched};
 use downbeat_core::table::SyncTable;
-use downbeat_core::time::ServerTime;
+use downbeat_core::time::{ServerTime, Span};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,9 @@ pub(crate) struct Skew(Mutex<BTreeMap<Epoch, Open>>);
 struct Open {
     timeline: TimelineId,
     activation: ServerTime,
+    generation: Generation,
+    /// When it was staged; `None` where that was before this server started.
+    staged_at: Option<ServerTime>,
     agents: BTreeMap<AgentId, Told>,
 }
 
@@ -40,6 +43,10 @@ struct Told {
     refused: bool,
     /// The switch, and of which life it was.
     switched: Option<(Switched, Incarnation)>,
+    /// When it said hello last, before it was armed: what it was cut off for isn't its own.
+    hello: Option<ServerTime>,
+    /// How long it took from there, or from the promotion, until it told that it holds the generation.
+    armed: Option<Span>,
 }
 
 /// What is known of an activation. Spans are nanoseconds.
@@ -70,6 +77,9 @@ pub(crate) struct Summary {
     pub(crate) spread_ns: Option<i64>,
     /// The two largest ε together: the true spread is no farther from that one.
     pub(crate) bound_ns: Option<i64>,
+    /// From the promotion, or from a later hello, until agents told that they hold the generation.
+    pub(crate) armed_p50_ns: Option<i64>,
+    pub(crate) armed_p99_ns: Option<i64>,
     /// The first and the last switch, then who was late, refused or silent.
     pub(crate) named: Vec<Named>,
 }
@@ -86,8 +96,13 @@ pub(crate) struct Named {
 }
 
 impl Skew {
-    /// A table was committed; `agents` are those that are connected.
-    pub(crate) fn staged(&self, table: &SyncTable, agents: impl Iterator<Item = AgentRow>) {
+    /// A table was committed, at `now` where it is known when; `agents` are those that are known.
+    pub(crate) fn staged(
+        &self,
+        table: &SyncTable,
+        now: Option<ServerTime>,
+        agents: impl Iterator<Item = AgentRow>,
+    ) {
         let mut open = self.lock();
         let is_known = open.get(&table.epoch()).is_some_and(|open| open.timeline == table.timeline);
         if is_known {
@@ -99,7 +114,13 @@ impl Skew {
             (row.id, Told { name: row.display, life: Some(row.incarnation), ..Told::default() })
         };
         let agents = agents.filter(|row| row.connections > 0).map(there).collect();
-        let entry = Open { timeline: table.timeline, activation: table.activation, agents };
+        let entry = Open {
+            timeline: table.timeline,
+            activation: table.activation,
+            generation: table.staged,
+            staged_at: now,
+            agents,
+        };
         open.insert(table.epoch(), entry);
         while open.len() > OPEN {
             open.pop_first();
@@ -123,6 +144,15 @@ impl Skew {
             }
             if told.switched.is_none() {
                 told.switched = switched.map(|switched| (switched, row.incarnation));
+            }
+            let holds = |report: &Report| [report.staged, report.active].contains(&Some(open.generation));
+            match report {
+                None if told.armed.is_none() => told.hello = Some(now),
+                Some(report) if told.armed.is_none() && holds(report) => {
+                    let since = open.staged_at.map(|at| told.hello.map_or(at, |hello| hello.max(at)));
+                    told.armed = since.map(|since| (now - since).or_zero());
+                }
+                _ => {}
             }
         }
         // A veto is of what is staged, the newest.
@@ -188,10 +218,8 @@ impl Open {
             .map(|(_, switched)| (switched.at - self.activation).as_nanos().saturating_abs())
             .collect();
         distances.sort_unstable();
-        // The least one that so many hundredths are not above.
-        let share = |hundredths: usize| {
-            distances.get((distances.len() * hundredths).div_ceil(100).max(1) - 1).copied()
-        };
+        let mut armed: Vec<i64> = there.iter().filter_map(|(_, told)| Some(told.armed?.as_nanos())).collect();
+        armed.sort_unstable();
         let mut epsilons: Vec<i64> =
             switches.iter().map(|(_, switched)| switched.epsilon.as_nanos()).collect();
         epsilons.sort_unstable_by(|a, b| b.cmp(a));
@@ -216,15 +244,22 @@ impl Open {
             refused: refused.len(),
             silent: silent.len(),
             joined: joined.len(),
-            p50_ns: share(50),
-            p99_ns: share(99),
+            p50_ns: share(&distances, 50),
+            p99_ns: share(&distances, 99),
             max_ns: distances.last().copied(),
             spread_ns: ends.map(|((_, first), (_, last))| (last.at - first.at).as_nanos()),
             bound_ns: (!epsilons.is_empty())
                 .then(|| epsilons.iter().take(2).fold(0, |sum: i64, epsilon| sum.saturating_add(*epsilon))),
+            armed_p50_ns: share(&armed, 50),
+            armed_p99_ns: share(&armed, 99),
             named: all,
         }
     }
+}
+
+/// The least number that so many hundredths of these, ascending, are not above.
+fn share(sorted: &[i64], hundredths: usize) -> Option<i64> {
+    sorted.get((sorted.len() * hundredths).div_ceil(100).max(1) - 1).copied()
 }
 
 #[cfg(test)]
@@ -279,7 +314,7 @@ mod tests {
         let table = SyncTable::new_farm(farm, line, Digest([0; 32]), settings, limits, None, at(0)).unwrap();
         let table = SyncTable { activation: at(T), ..table };
         let skew = Skew::default();
-        skew.staged(&table, agents.iter().cloned());
+        skew.staged(&table, Some(at(100)), agents.iter().cloned());
         (skew, table)
     }
 
@@ -314,6 +349,30 @@ mod tests {
     }
 
     #[test]
+    fn what_agents_take_until_they_are_armed_is_counted_from_when_they_could_ask() {
+        let agents: Vec<_> = (1..=4).map(|number| row(number, 1)).collect();
+        let (skew, table) = skew(&agents);
+        let holds = |staged, active| Report { staged, active, ..report(None, None) };
+        let other = Generation { epoch: 77, ..table.staged };
+        // The first holds it after 400, and says so twice; the second another one only.
+        skew.heard(&agents[0], Some(&holds(Some(table.staged), None)), at(500));
+        skew.heard(&agents[0], Some(&holds(Some(table.staged), None)), at(900));
+        skew.heard(&agents[1], Some(&holds(Some(other), None)), at(500));
+        // The third was cut off until 700, and a cut after it was armed doesn't matter.
+        skew.heard(&agents[2], None, at(700));
+        skew.heard(&agents[2], Some(&holds(Some(table.staged), None)), at(750));
+        skew.heard(&agents[2], None, at(800));
+        // The fourth is late, and tells of it when it serves it.
+        skew.heard(&agents[3], Some(&holds(None, Some(table.staged))), at(T + 2_100));
+        let [summary] = &skew.passed(at(T))[..] else { panic!() };
+        assert_eq!((summary.armed_p50_ns, summary.armed_p99_ns), (Some(400), Some(T + 2_000)));
+        let (unknown, table) = (Skew::default(), table);
+        unknown.staged(&table, None, agents.iter().cloned());
+        unknown.heard(&agents[0], Some(&holds(Some(table.staged), None)), at(500));
+        assert_eq!(unknown.passed(at(T))[0].armed_p99_ns, None, "staged before the server started");
+    }
+
+    #[test]
     fn who_says_nothing_is_named_and_who_came_before_t_counts() {
         let (skew, _) = skew(&[row(1, 1)]);
         skew.heard(&row(2, 1), None, at(T - 1));
@@ -328,14 +387,14 @@ mod tests {
         let agents = [row(1, 1)];
         let (skew, mut table) = skew(&agents);
         skew.heard(&agents[0], Some(&report(Some((table.epoch(), T, 3)), None)), at(T));
-        skew.staged(&table, agents.iter().cloned());
+        skew.staged(&table, None, agents.iter().cloned());
         assert_eq!(skew.passed(at(T))[0].switched, 1, "the same table again");
         table.timeline.counter = 9;
-        skew.staged(&table, agents.iter().cloned());
+        skew.staged(&table, None, agents.iter().cloned());
         assert_eq!(skew.passed(at(T))[0].switched, 0);
         for epoch in 2..9 {
             table.staged.epoch = epoch;
-            skew.staged(&table, agents.iter().cloned());
+            skew.staged(&table, None, agents.iter().cloned());
         }
         assert_eq!(skew.passed(at(T)).len(), OPEN);
     }

@@ -1,14 +1,16 @@
-//! When agents went over to each generation.
+//! When agents went over to each generation, and whether they have long enough for it.
 
 use super::failure::Failure;
 use super::text::instant;
 use super::{Caller, query};
 use crate::access::Role;
+use crate::lead::advice;
 use crate::shared::Shared;
 use crate::store::{Past, Store};
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use downbeat_core::time::Span;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 /// Activations in a list, unless asked otherwise, and at most.
 const LIST: usize = 20;
 const LIST_MAX: usize = 10_000;
+/// The newest activations, whose slowest agents say how long the lead should be.
+const ADVISED_BY: usize = 8;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +28,7 @@ struct SkewQuery {
 }
 
 /// `GET …/skew?limit=`: what agents told of the newest activations, those of which reports still come
-/// among them; the newest first.
+/// among them; the newest first. With the settings that would do, where the lead doesn't.
 pub(super) async fn skew(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -34,7 +38,8 @@ pub(super) async fn skew(
     let limit = query::<SkewQuery>(&uri)?.limit.unwrap_or(LIST).clamp(1, LIST_MAX);
     let now = shared.time.reading().time;
     let name = farm.name.clone();
-    let mut all = shared.reader.run(move |store| store.remembered(&name, limit)).await??;
+    let listed = limit.max(ADVISED_BY);
+    let mut all = shared.reader.run(move |store| store.remembered(&name, listed)).await??;
     for open in farm.skew.passed(now).iter().map(|summary| summary.past()) {
         let of = |past: &Past| (past.epoch, past.timeline);
         match all.iter_mut().find(|past| of(past) == of(&open)) {
@@ -44,9 +49,13 @@ pub(super) async fn skew(
         }
     }
     all.sort_by_key(|past| std::cmp::Reverse((past.activation, past.epoch)));
-    all.truncate(limit);
-    let activations: Vec<_> = all.iter().filter_map(activation_json).collect();
-    Ok(Json(json!({ "now": instant(now), "activations": activations })))
+    let mut activations: Vec<_> = all.iter().filter_map(activation_json).collect();
+    let table = farm.table();
+    let slowest = activations.iter().take(ADVISED_BY).filter_map(|told| told["armed_p99_ns"].as_i64()).max();
+    let advice =
+        slowest.and_then(|slowest| advice(&table.settings, &table.limits, Span::from_nanos(slowest)));
+    activations.truncate(limit);
+    Ok(Json(json!({ "now": instant(now), "activations": activations, "advice": advice })))
 }
 
 /// The object as it was kept, with T.

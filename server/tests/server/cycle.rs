@@ -199,6 +199,11 @@ fn who_goes_over_when_is_told_and_kept() {
     let activation = status(&server)["activation"]["ns"].as_i64().unwrap();
     let none = well(call(&server, "GET", "/v1/farms/eu/skew?limit=1", &Value::Null));
     assert!(none["activations"].as_array().unwrap().iter().all(|told| told["epoch"] != json!(epoch)));
+    // It holds the generation eight tenths of a second after that was staged, and the lead is nine.
+    let ReplyBody::Table(table) = peer.ask(RequestBody::Read).body else { panic!("no table") };
+    std::thread::sleep(Duration::from_millis(800));
+    let holds = Report { active: Some(table.staged), ..report(None, None) };
+    assert_eq!(peer.ask(RequestBody::Report(holds)).body, ReplyBody::Noted);
     let tell = |peer: &mut Peer, after: i64| {
         let (at, epsilon) = (ServerTime::from_nanos(activation + after), Span::from_nanos(800));
         let switched = Switched { epoch, at, epsilon, held: Span::ZERO };
@@ -223,6 +228,17 @@ fn who_goes_over_when_is_told_and_kept() {
         (&json!("late"), &json!("till 9"), &json!(1_700))
     );
     refused(call(&server, "GET", "/v1/farms/eu/skew?lines=1", &Value::Null), 400);
+    let advice = || well(call(&server, "GET", "/v1/farms/eu/skew?limit=1", &Value::Null))["advice"].clone();
+    let advised = advice();
+    let nanos = |name: &str| advised[name].as_i64();
+    assert!(told["armed_p99_ns"].as_i64() >= Some(800_000_000), "{told}");
+    assert!(nanos("slowest_ns") >= Some(800_000_000) && nanos("lead_ns") > Some(1_000_000_000), "{advised}");
+    let mut changed = serde_json::Map::new();
+    for (setting, name) in [("lead", "lead_ns"), ("interval", "interval_ns")] {
+        nanos(name).map(|nanos| changed.insert(setting.into(), json!(format!("{nanos}ns"))));
+    }
+    well(call(&server, "PUT", "/v1/farms/eu/settings", &Value::Object(changed)));
+    eventually("nothing to advise", || advice().is_null().then_some(()));
     drop(peer);
     server.stop();
     let server = start();
