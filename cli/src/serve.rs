@@ -63,6 +63,9 @@ pub(crate) struct Serve {
     /// Carries no agent of its own: cycles are then begun by agents alone
     #[arg(long)]
     no_own_agent: bool,
+    /// Raises the lead where it is too short for the slowest hundredth of the agents; see 'downbeat skew'
+    #[arg(long, env = "DOWNBEAT_RAISE_LEAD")]
+    raise_lead: bool,
     /// Prints one JSON object once the server answers
     #[arg(long)]
     json: bool,
@@ -152,6 +155,7 @@ impl Serve {
             .collect();
         config.open_on_loopback = !self.closed;
         config.own_agent = !self.no_own_agent;
+        config.raise_lead = self.raise_lead;
         config.gate = self.gate.clone();
         config.start_as = match (self.moved, self.restored, self.vouch) {
             (true, ..) => StartAs::Moved,

@@ -1,6 +1,6 @@
 //! What the server does of itself, without being asked: its mark is renewed, each farm has its own
 //! agent, what was touched is gathered for the next promotion, its gate is kept, objects are built, and watchers
-//! are told that T has passed.
+//! are told that T has passed, its lead is looked after.
 
 use crate::events::Event;
 use crate::farm::Farm;
@@ -9,6 +9,7 @@ use crate::initiator;
 use crate::objects;
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
+use crate::tuning;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -19,17 +20,18 @@ const GATHER_EVERY: Duration = Duration::from_secs(1);
 /// How long after an edit over the API it is gathered.
 const GATHER_AFTER: Duration = Duration::from_millis(50);
 
-/// What the server itself does for a farm: its own agent, gathering, its gate, objects, and telling that T
-/// has passed.
+/// What the server itself does for a farm: its own agent, gathering, its gate, objects, its lead, and
+/// telling that T has passed.
 pub(crate) async fn attend(shared: Arc<Shared>, farm: Arc<Farm>) {
     let herald = tell_activations(shared.clone(), farm.clone());
     let gatherer = gather_ahead(shared.clone(), farm.clone());
     let gatekeeper = gatekeeper::keep(shared.clone(), farm.clone());
     let keeper = objects::keep_ready(shared.clone(), farm.clone());
+    let tuner = tuning::keep_lead(shared.clone(), farm.clone());
     if shared.own_agent {
-        tokio::join!(initiator::run(shared, farm), gatherer, gatekeeper, herald, keeper);
+        tokio::join!(initiator::run(shared, farm), gatherer, gatekeeper, herald, keeper, tuner);
     } else {
-        tokio::join!(gatherer, gatekeeper, herald, keeper);
+        tokio::join!(gatherer, gatekeeper, herald, keeper, tuner);
     }
 }
 

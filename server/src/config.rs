@@ -31,6 +31,10 @@ pub struct Config {
     /// Whether the server carries an agent of its own for each farm, so that a farm of readers has
     /// cycles (default). It retrieves nothing and serves nothing.
     pub own_agent: bool,
+    /// Whether a farm's lead is raised, as an operator would raise it, where what the slowest hundredth of its
+    /// agents took until they were armed, and a quarter more, doesn't fit (default no). It is never lowered,
+    /// and where the interval would have to be longer too the log says so instead.
+    pub raise_lead: bool,
     /// The host's clocks; `None` for the system's.
     pub clock: Option<Arc<dyn HostClock>>,
     /// ρ_s, the largest rate error of the timeline (default 100 ppm). Half of it is the most that
@@ -80,6 +84,7 @@ impl Config {
             open_on_loopback: true,
             start_as: StartAs::Ordinary,
             own_agent: true,
+            raise_lead: false,
             clock: None,
             server_rate: Rate::from_ppm(100),
             connections_max: 10_000,

@@ -23,6 +23,7 @@ mod sql;
 mod start;
 pub mod store;
 mod told;
+mod tuning;
 mod witness;
 
 pub use access::{AccessToken, Role};

@@ -4,9 +4,7 @@
 use crate::access::Tokens;
 use crate::events::Event;
 use crate::farm::Farm;
-use crate::lead::advice;
 use crate::line::{Reading, Time};
-use crate::skew::Summary;
 use crate::sql::{Overloaded, Sql};
 use crate::store::{Blocked, Frozen, Gatekeeping, Reason, SqliteStore, Step, Store, StoreError, StoreFacts};
 use crate::told::Asked;
@@ -16,7 +14,7 @@ use downbeat_core::message::{ReplyBody, RequestBody};
 use downbeat_core::operator::earliest_live;
 use downbeat_core::server::{Effect, answer_from_snapshot, transition};
 use downbeat_core::table::SyncTable;
-use downbeat_core::time::{ServerTime, Span};
+use downbeat_core::time::ServerTime;
 use downbeat_trace::Line;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -39,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) guards: Guards,
     pub(crate) patience: Duration,
     pub(crate) own_agent: bool,
+    /// Whether a farm's lead is raised where it is too short for its agents.
+    pub(crate) raise_lead: bool,
     /// Frames of all connections that were none.
     pub(crate) frames_dropped: AtomicU64,
     pub(crate) farms: RwLock<BTreeMap<Name, Arc<Farm>>>,
@@ -213,25 +213,9 @@ impl Shared {
 /// Keeps what is known of the activations before `until` that have passed.
 pub(crate) fn remember(store: &mut SqliteStore, farm: &Farm, now: ServerTime, until: Epoch) {
     for summary in farm.skew.passed(now).iter().filter(|summary| summary.epoch < until) {
-        if summary.epoch + 1 == until {
-            warn_of_lead(farm, summary);
-        }
         if let Err(error) = store.remember(&farm.name, &summary.past()) {
             tracing::warn!(farm = %farm.name, %error, "what agents told of an activation could not be kept");
         }
-    }
-}
-
-/// Tells where agents took longer than the lead until they were armed.
-fn warn_of_lead(farm: &Farm, summary: &Summary) {
-    let table = farm.table();
-    let slowest = summary.armed_p99_ns.map(Span::from_nanos);
-    let advice = slowest.and_then(|slowest| advice(&table.settings, &table.limits, slowest));
-    if let Some(advice) = advice {
-        tracing::warn!(
-            farm = %farm.name, epoch = summary.epoch, slowest_ns = advice.slowest_ns, would_do_ns = advice.lead_ns,
-            "the lead is too short for the slowest agents; after an outage they aren't armed in time"
-        );
     }
 }
 

@@ -252,6 +252,7 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         guards: config.guards,
         patience: config.patience,
         own_agent: config.own_agent,
+        raise_lead: config.raise_lead,
         frames_dropped: Default::default(),
         farms: RwLock::new(farms),
         database: config.database.clone(),

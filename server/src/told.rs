@@ -1,15 +1,22 @@
-//! A transaction as a trace has it: what core asked of the content within it, and what it decided.
+//! A transaction as a trace has it: what core asked of the content within it, and what it decided; or
+//! what was changed for an operator.
 
-use crate::line::Reading;
+use crate::line::{Reading, Time};
 use crate::store::StoreFacts;
 use downbeat_core::ids::RequestId;
 use downbeat_core::message::RequestBody;
 use downbeat_core::server::{Facts, Transition, Verdict};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::ServerTime;
-use downbeat_trace::{Fact, Line};
+use downbeat_trace::{Change, Fact, Line};
 use std::cell::RefCell;
 use std::convert::Infallible;
+
+/// Writes an operator's change down, and the table that core made of it.
+pub(crate) fn operated(time: &Time, reading: Reading, change: Change, after: &SyncTable) {
+    let (at, now, farm) = (reading.local, reading.time, after.farm.clone());
+    time.recorder().tell(|| Line::Operated { at, farm, now, change, table: after.clone() });
+}
 
 /// Facts that remember what they were asked: two or three questions a transaction.
 pub(crate) struct Asked<'f> {

@@ -8,6 +8,7 @@ use crate::access::Role;
 use crate::farm::Farm;
 use crate::shared::Shared;
 use crate::store::{Step, Store};
+use crate::told::operated;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -19,7 +20,7 @@ use downbeat_core::server::Effect;
 use downbeat_core::settings::{Limits, Settings, SettingsError};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
-use downbeat_trace::{Change, Line};
+use downbeat_trace::Change;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -195,8 +196,7 @@ async fn operate(
         .change(farm, move |table, reading, _| {
             let changed = change(table, reading.time).and_then(|change| {
                 let after = make(table, change, reading.time, guards)?;
-                let (at, now, farm) = (reading.local, reading.time, table.farm.clone());
-                time.recorder().tell(|| Line::Operated { at, farm, now, change, table: after.clone() });
+                operated(&time, reading, change, &after);
                 Ok(after)
             });
             let after = changed.as_ref().unwrap_or(table).clone();

@@ -4,9 +4,9 @@ use super::failure::Failure;
 use super::text::instant;
 use super::{Caller, query};
 use crate::access::Role;
-use crate::lead::advice;
 use crate::shared::Shared;
 use crate::store::{Past, Store};
+use crate::tuning::of_table;
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
@@ -50,10 +50,8 @@ pub(super) async fn skew(
     }
     all.sort_by_key(|past| std::cmp::Reverse((past.activation, past.epoch)));
     let mut activations: Vec<_> = all.iter().filter_map(activation_json).collect();
-    let table = farm.table();
     let slowest = activations.iter().take(ADVISED_BY).filter_map(|told| told["armed_p99_ns"].as_i64()).max();
-    let advice =
-        slowest.and_then(|slowest| advice(&table.settings, &table.limits, Span::from_nanos(slowest)));
+    let advice = slowest.and_then(|slowest| of_table(&farm.table(), Span::from_nanos(slowest)));
     activations.truncate(limit);
     Ok(Json(json!({ "now": instant(now), "activations": activations, "advice": advice })))
 }

@@ -170,6 +170,54 @@ fn reports_are_shown_to_people_and_watched() {
     assert_eq!(event("held")["until"], Value::Null);
 }
 
+/// A peer that is slow to be armed; the server was started to make room for it.
+#[test]
+fn a_lead_that_is_too_short_is_raised_where_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { own_agent: true, raise_lead: true, ..config(folder.path()) };
+    let server = Server::start(config).unwrap();
+    let settings = json!({
+        "interval": "5s", "lead": "500ms", "lease": "150ms", "round_trip": "100ms", "retrieve": "200ms",
+        "stagger": "50ms",
+    });
+    well(call(&server, "POST", "/v1/farms", &json!({ "farm": "eu", "settings": settings })));
+    let lead = || {
+        let told = well(call(&server, "GET", "/v1/farms/eu/settings", &Value::Null));
+        (told["settings"]["lead"].clone(), told["pending"]["lead"].clone())
+    };
+    let (mut peer, _) = Peer::welcomed(&server, "eu");
+    let table = |peer: &mut Peer| {
+        let ReplyBody::Table(table) = peer.ask(RequestBody::Read).body else { panic!("no table") };
+        table
+    };
+    assert_eq!(lead(), (json!("500ms"), Value::Null), "nothing is known yet");
+    // Where the host is so busy that a lead alone doesn't do, another cycle is tried.
+    let raised = (0..5).any(|_| {
+        let joined = table(&mut peer).staged.epoch;
+        let staged =
+            eventually("the next epoch", || Some(table(&mut peer).staged).filter(|now| now.epoch > joined));
+        std::thread::sleep(Duration::from_millis(600));
+        let holds = Report {
+            phase: Phase::Armed,
+            active: None,
+            staged: Some(staged),
+            offset: 0,
+            epsilon: Span::from_micros(1),
+            switched: None,
+            veto: None,
+        };
+        assert_eq!(peer.ask(RequestBody::Report(holds)).body, ReplyBody::Noted);
+        // Looked at once the next one is staged, and in force from the one after that on.
+        let next = |epoch| move |now: &Generation| now.epoch > epoch;
+        let first = eventually("the next epoch", || Some(table(&mut peer).staged).filter(next(staged.epoch)));
+        eventually("the one after it", || Some(table(&mut peer).staged).filter(next(first.epoch)));
+        lead().0 != json!("500ms")
+    });
+    assert!(raised, "{:?}", lead());
+    let told = well(call(&server, "GET", "/v1/farms/eu/skew", &Value::Null));
+    assert!(told["advice"].is_null(), "{told}");
+}
+
 /// A peer tells of its switch to what goes live next.
 #[test]
 fn who_goes_over_when_is_told_and_kept() {
