@@ -31,7 +31,8 @@ pub fn parse(text: &str) -> Result<Printed, String> {
 fn take(line: &str, printed: &mut Printed, open: &mut bool) -> Option<()> {
     let line: Value = serde_json::from_str(line).ok()?;
     if let Some(epoch) = line["switched"].as_u64() {
-        printed.switches.push(Switch { epoch, epsilon: line["epsilon_ns"].as_i64()? });
+        let epsilon = line["epsilon_ns"].as_i64()?;
+        printed.switches.push(Switch { epoch, epsilon, went_by: epsilon });
         return Some(());
     }
     let mut still = |host| {
@@ -95,7 +96,7 @@ mod tests {
             span(2, "bb", false, 40, 45, Content::Unseen),
         ];
         assert_eq!(printed.spans, spans);
-        assert_eq!(printed.switches, [Switch { epoch: 2, epsilon: 7 }]);
+        assert_eq!(printed.switches, [Switch { epoch: 2, epsilon: 7, went_by: 7 }]);
         assert_eq!(parse(&format!("{TEXT}{{\"still_h")).unwrap(), printed);
         assert!(parse(&format!("{TEXT}{{\"still_h\n")).is_err());
     }

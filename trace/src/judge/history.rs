@@ -67,6 +67,9 @@ pub struct Switch {
     pub epoch: u64,
     /// ε at the switch, in nanoseconds.
     pub epsilon: i64,
+    /// The same as it was known when the plan was published by which its readers went over, in
+    /// nanoseconds: larger where a later sample has put the switch before the instant at which it came.
+    pub went_by: i64,
 }
 
 /// One look at the table.

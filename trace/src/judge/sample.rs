@@ -21,7 +21,7 @@ pub(super) fn span(epoch: u64, first: i64, last: i64) -> Span {
 }
 
 fn life(agent: &str, mode: Mode, spans: Vec<Span>) -> Life {
-    let switches = (2..=4).map(|epoch| Switch { epoch, epsilon: MILLI }).collect();
+    let switches = (2..=4).map(|epoch| Switch { epoch, epsilon: MILLI, went_by: MILLI }).collect();
     Life { agent: agent.into(), mode, readers: vec![spans], switches }
 }
 

@@ -8,7 +8,7 @@ use crate::file::Place;
 use crate::line::Input;
 use downbeat_core::agent::{Agent, Config, Start};
 use downbeat_core::effect::{Effect, Effects, Event};
-use downbeat_core::ids::{Generation, Name};
+use downbeat_core::ids::{Epoch, Generation, Name};
 use downbeat_core::message::{Reply, Switched, ToAgent};
 use downbeat_core::serving::{Serving, SwitchPlan, serving};
 use downbeat_core::time::{LocalTime, Span};
@@ -41,6 +41,34 @@ struct Jump {
     meanwhile: Vec<Fault>,
 }
 
+/// The plan by which readers went over to an epoch, or will. One that is published when its switch is over
+/// already came too late for them: until then they went by the one before it.
+#[derive(Debug)]
+struct WentBy {
+    epoch: Epoch,
+    from: LocalTime,
+    /// ε at the switch, as it was known when the plan was published.
+    epsilon: Span,
+}
+
+impl WentBy {
+    /// What readers go by once `plan` is published at `now`, too.
+    fn after(
+        before: Option<WentBy>,
+        plan: &SwitchPlan,
+        epsilon: Option<Span>,
+        now: LocalTime,
+    ) -> Option<WentBy> {
+        let Some(staged) = plan.staged else { return before };
+        let before = before.filter(|before| before.epoch == staged.epoch);
+        match before {
+            Some(before) if before.from.passed(now) => Some(before),
+            Some(before) if plan.staged_from.passed(now) => Some(WentBy { from: now, ..before }),
+            _ => epsilon.map(|epsilon| WentBy { epoch: staged.epoch, from: plan.staged_from, epsilon }),
+        }
+    }
+}
+
 /// A life, as far as it is replayed.
 #[derive(Debug)]
 pub(crate) struct Life {
@@ -50,7 +78,9 @@ pub(crate) struct Life {
     /// Its inputs' instants, in their order.
     pub(crate) moments: Vec<Moment>,
     pub(crate) plans: Vec<Published>,
-    pub(crate) switches: Vec<Switched>,
+    /// As it told them, each with ε of the plan by which its readers went over.
+    pub(crate) switches: Vec<(Switched, Span)>,
+    went_by: Option<WentBy>,
     /// Replies that it got, for comparison with the server's.
     pub(crate) replies: Vec<(Place, LocalTime, Reply<u16>)>,
     /// What was asked to be verified and not answered yet.
@@ -75,6 +105,7 @@ impl Life {
             moments: vec![Moment { host: at, local: start.now }],
             plans: vec![Published { from: at, surely: at, plan }],
             switches: Vec::new(),
+            went_by: None,
             replies: Vec::new(),
             verifying: Vec::new(),
             excused: Vec::new(),
@@ -117,8 +148,14 @@ impl Life {
             match effect {
                 Effect::Publish(plan) => {
                     self.plans.push(Published { from: moment.host, surely: LocalTime::MAX, plan: *plan });
+                    let epsilon = self.machine.clock().epsilon(plan.staged_from);
+                    self.went_by = WentBy::after(self.went_by.take(), plan, epsilon, moment.local);
                 }
-                Effect::Event(Event::Switched(switched)) => self.switches.push(*switched),
+                Effect::Event(Event::Switched(switched)) => {
+                    let went_by = self.went_by.as_ref().filter(|went_by| went_by.epoch == switched.epoch);
+                    let epsilon = went_by.map_or(switched.epsilon, |went_by| went_by.epsilon);
+                    self.switches.push((*switched, epsilon.max(switched.epsilon)));
+                }
                 Effect::Event(Event::ClockBroken) => self.clock_broken(place, moment, input, verdicts),
                 Effect::Verify { target } => self.verifying.push(*target),
                 _ => {}

@@ -194,7 +194,13 @@ fn seen(life: &Life, readers: Vec<Vec<Span>>) -> history::Life {
             Mode::Prompt => history::Mode::Prompt,
         },
         readers,
-        switches: switches.map(|to| Switch { epoch: to.epoch, epsilon: to.epsilon.as_nanos() }).collect(),
+        switches: switches
+            .map(|(to, went_by)| Switch {
+                epoch: to.epoch,
+                epsilon: to.epsilon.as_nanos(),
+                went_by: went_by.as_nanos(),
+            })
+            .collect(),
     }
 }
 
