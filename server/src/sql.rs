@@ -23,7 +23,7 @@ pub(crate) struct Sql {
 
 /// The thread itself.
 pub(crate) struct SqlThread {
-    thread: JoinHandle<()>,
+    thread: JoinHandle<SqliteStore>,
     aborted: Arc<AtomicBool>,
 }
 
@@ -65,21 +65,25 @@ impl SqlThread {
         self.aborted.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until what is in the queue is done; every [`Sql`] must be gone by then.
-    pub(crate) fn join(self) {
-        if self.thread.join().is_err() {
+    /// Waits until what is in the queue is done, and gives the connection back; every [`Sql`] must be gone
+    /// by then. `None` where the thread panicked.
+    pub(crate) fn join(self) -> Option<SqliteStore> {
+        let store = self.thread.join().ok();
+        if store.is_none() {
             tracing::error!("the database's thread panicked; what was acknowledged is stored");
         }
+        store
     }
 }
 
-fn work(mut store: SqliteStore, jobs: &Receiver<Job>, aborted: &AtomicBool) {
+fn work(mut store: SqliteStore, jobs: &Receiver<Job>, aborted: &AtomicBool) -> SqliteStore {
     while let Ok(job) = jobs.recv() {
         if aborted.load(Ordering::SeqCst) {
-            return;
+            break;
         }
         job(&mut store);
     }
+    store
 }
 
 #[cfg(test)]
@@ -104,7 +108,7 @@ mod tests {
         assert_eq!(sql.post(|_| ()), Err(Overloaded));
         thread.abort();
         end.send(()).unwrap();
-        thread.join();
+        assert!(thread.join().is_some());
         assert!(was_done.recv().is_err(), "it was dropped");
         assert_eq!(sql.post(|_| ()), Err(Overloaded));
     }

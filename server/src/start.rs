@@ -169,7 +169,11 @@ fn serve(
         drop(shared);
     });
     runtime.shutdown_timeout(ENDING);
-    sql.into_iter().for_each(SqlThread::join);
+    // One after the other: the last connection to be closed, if it is the only one by then, writes the
+    // journal back and deletes it. Two at once leave it there, and a backup that is copied over the database
+    // would then be read together with a journal that isn't its own.
+    let stores: Vec<_> = sql.into_iter().filter_map(SqlThread::join).collect();
+    stores.into_iter().for_each(drop);
     if !abort.load(std::sync::atomic::Ordering::SeqCst) {
         config.trace.end(time.local());
     }

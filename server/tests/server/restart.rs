@@ -115,6 +115,23 @@ fn a_copy_is_refused_until_somebody_says_what_it_is() {
     server.stop();
 }
 
+/// So that a backup which is copied over the database isn't read with a journal that isn't its own.
+#[test]
+fn no_journal_is_left_beside_the_database_after_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..12 {
+        let server = start(folder.path());
+        if round == 0 {
+            make_farm(&server, "eu");
+        }
+        let line = format!("{{\"op\":\"put\",\"dataset\":\"a\",\"key\":\"k\",\"value\":\"{round}\"}}\n");
+        well(call_raw(&server, "POST", "/v1/farms/eu/apply", line.as_bytes()));
+        server.stop();
+        let left = ["downbeat.db-wal", "downbeat.db-shm"].map(|name| folder.path().join(name).exists());
+        assert_eq!(left, [false, false], "round {round}");
+    }
+}
+
 #[test]
 fn a_backup_copied_over_the_database_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
