@@ -11,12 +11,14 @@ use crate::life::Life;
 use crate::line::{BackOff, Line, Link, LinkEvent, never};
 use crate::shelf::Shelf;
 use crate::status::{Board, What};
+use crate::time_path::Arrived;
 use crate::worker::{Jobs, Outcome};
 use downbeat_core::agent::Config;
 use downbeat_core::cell::{PlanCell, PlanWriter};
+use downbeat_core::datagram::Key;
 use downbeat_core::effect::PollAt;
 use downbeat_core::frame::Receiver;
-use downbeat_core::ids::{Digest, Generation};
+use downbeat_core::ids::{Digest, Generation, Incarnation};
 use downbeat_core::message::{Hello, Reply, ReplyBody, ToAgent};
 use downbeat_core::time::{LocalTime, Span};
 use downbeat_trace::{Input as Given, Traced};
@@ -29,6 +31,8 @@ use tokio::time::{Instant, sleep};
 
 /// The longest sleep: the second source is looked at as often, and whether a reader met damage.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// Datagrams read in one turn.
+const DATAGRAMS_MAX: usize = 16;
 /// Bytes read in one turn.
 const READ_MAX: usize = 4_096;
 /// Two looks at one clock that are further apart than this say nothing about another one between.
@@ -113,7 +117,11 @@ impl Driver {
     /// The reading of an input. Where the clock broke, the machine is told so before anything
     /// else: what was asked before the jump is then not taken for a sample.
     pub(crate) fn input_time(&mut self) -> Reading {
-        let reading = self.clock.read();
+        self.input_time_at(self.clock.read())
+    }
+
+    /// The same where the clock was read a moment ago.
+    fn input_time_at(&mut self, reading: Reading) -> Reading {
         let now = reading.local;
         let Some(source) = &mut self.second_source else { return reading };
         let wall = wall_nanos();
@@ -148,6 +156,7 @@ impl Driver {
             LinkEvent::Dial => self.link = Link::dial(self.server.clone()),
             LinkEvent::Dialed(Ok(stream)) => self.on_connected(stream),
             LinkEvent::Dialed(Err(error)) | LinkEvent::Ready(Err(error)) => self.lost(error),
+            LinkEvent::Datagram => self.read_datagrams(),
             LinkEvent::Ready(Ok(ready)) => {
                 let Link::Up(line) = &mut self.link else { return };
                 let flushed = if ready.is_writable() { line.flush() } else { Ok(()) };
@@ -196,7 +205,35 @@ impl Driver {
         Ok(())
     }
 
+    /// Takes the time samples that have arrived in datagrams.
+    fn read_datagrams(&mut self) {
+        // Bounded, so that a flood of them doesn't keep the rest waiting.
+        for _ in 0..DATAGRAMS_MAX {
+            let Link::Up(line) = &mut self.link else { return };
+            let Some(path) = &mut line.time_path else { return };
+            let Some((arrived, read)) = path.receive(|| self.clock.read()) else { return };
+            let reading = self.input_time_at(read);
+            if let Arrived::Reply(reply) = arrived {
+                self.give(reading, &Given::Receive(ToAgent::Reply(reply)), &Cause::default());
+            }
+        }
+    }
+
+    /// Where datagrams are taken, and the key of this life's. It is the host's: no trace has it.
+    fn on_time_path(&mut self, reading: Reading, incarnation: Incarnation, key: Key) {
+        let Link::Up(line) = &mut self.link else { return };
+        if incarnation == self.hello.incarnation
+            && let Err(error) = line.open_time_path(incarnation, key)
+        {
+            let text = format!("time is sampled over the connection: no way for datagrams ({error})");
+            self.board.tell(reading.local, What::Warning(text));
+        }
+    }
+
     fn on_message(&mut self, reading: Reading, message: ToAgent<&[u8]>) {
+        if let ToAgent::TimePath { incarnation, key } = message {
+            return self.on_time_path(reading, incarnation, key);
+        }
         let bytes = match &message {
             ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => *bytes,
             _ => &[],

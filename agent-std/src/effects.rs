@@ -49,6 +49,13 @@ impl Driver {
         if let RequestBody::Route { have, .. } = &request.body {
             self.have = *have;
         }
+        if request.body == RequestBody::Time
+            && let Link::Up(line) = &mut self.link
+            && let Some(path) = &mut line.time_path
+            && path.ask(request.incarnation, request.number, || self.clock.now())
+        {
+            return;
+        }
         // As late as can be, so that the enclosure's upper end ages as little as can be.
         self.send(&ToServer::Request(Request { sent: self.clock.now(), ..request }));
     }

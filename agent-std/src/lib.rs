@@ -21,6 +21,7 @@ mod reader;
 mod shelf;
 mod start;
 mod status;
+mod time_path;
 mod unpack;
 mod view;
 mod worker;

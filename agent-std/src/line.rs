@@ -1,7 +1,10 @@
-//! The connection to a server: making it again after failures, and frames over TCP. What the
-//! messages mean is core's; nothing here waits but in [`Link::event`].
+//! The connection to a server: making it again after failures, and frames over TCP; datagrams beside it
+//! are in `time_path`. What the messages mean is core's; nothing here waits but in [`Link::event`].
 
+use crate::time_path::TimePath;
+use downbeat_core::datagram::Key;
 use downbeat_core::frame::{FRAME_MAX, encode};
+use downbeat_core::ids::Incarnation;
 use downbeat_core::message::ToServer;
 use std::future::{Future, pending};
 use std::io;
@@ -34,6 +37,8 @@ pub(crate) enum LinkEvent {
     Dialed(io::Result<TcpStream>),
     /// Bytes can be read or written.
     Ready(io::Result<Ready>),
+    /// A datagram may have arrived.
+    Datagram,
 }
 
 impl Link {
@@ -45,7 +50,7 @@ impl Link {
                 LinkEvent::Dial
             }
             Link::Dialing(dialing) => LinkEvent::Dialed(dialing.await),
-            Link::Up(line) => LinkEvent::Ready(line.ready().await),
+            Link::Up(line) => line.event().await,
         }
     }
 
@@ -65,6 +70,8 @@ impl Link {
 /// A standing connection.
 pub(crate) struct Line {
     stream: TcpStream,
+    /// Where the server takes datagrams.
+    pub(crate) time_path: Option<TimePath>,
     /// Frames that the connection did not take yet.
     output: Vec<u8>,
     /// Since when nothing was heard while something was waited for.
@@ -73,7 +80,30 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(stream: TcpStream) -> Line {
-        Line { stream, output: Vec::new(), silent_since: None }
+        Line { stream, time_path: None, output: Vec::new(), silent_since: None }
+    }
+
+    /// The server takes datagrams of this life, too.
+    ///
+    /// # Errors
+    /// The host has no way there: samples go over the connection.
+    pub(crate) fn open_time_path(&mut self, incarnation: Incarnation, key: Key) -> io::Result<()> {
+        self.time_path = Some(TimePath::open(self.stream.peer_addr()?, incarnation, key)?);
+        Ok(())
+    }
+
+    async fn event(&self) -> LinkEvent {
+        let datagram = async {
+            match &self.time_path {
+                Some(path) => path.readable().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = datagram => LinkEvent::Datagram,
+            ready = self.ready() => LinkEvent::Ready(ready),
+        }
     }
 
     async fn ready(&self) -> io::Result<Ready> {

@@ -18,7 +18,8 @@ pub(crate) struct Serve {
     /// The database: a file, or a folder that holds downbeat.db
     #[arg(long, env = "DOWNBEAT_DATA", default_value = "/var/lib/downbeat")]
     data: PathBuf,
-    /// Where agents connect
+    /// Where agents connect (TCP), and exchange time in datagrams (UDP): without the latter they sample the clock
+    /// over their connections
     #[arg(long, env = "DOWNBEAT_CONTROL", default_value = "127.0.0.1:7420")]
     control: SocketAddr,
     /// Where people and their programs connect

@@ -90,6 +90,7 @@ impl Store {
                 let part = &part[..part.len().min(*len as usize)];
                 ReplyBody::Bytes { offset: *offset, total: bytes.len() as u64, bytes: part }
             }
+            RequestBody::Time => ReplyBody::Time,
             _ => ReplyBody::Noted,
         }
     }

@@ -17,7 +17,7 @@ use crate::ids::{BootId, Epoch, Generation, Incarnation, TimelineId};
 use crate::message::{RequestBody, Switched, ToAgent, Veto};
 use crate::plan::{self, Basis};
 use crate::serving::{Mode, SwitchPlan, serving};
-use crate::step::Step;
+use crate::step::{Seen, Step};
 use crate::table::TableView;
 use crate::time::{LocalTime, Rate, Span};
 pub use config::{Accepts, Config, Start};
@@ -81,6 +81,9 @@ pub struct Agent {
     pub(crate) copying: bool,
     pub(crate) switched: Option<Switched>,
     pub(crate) report_due: bool,
+    /// Readers got something current in this life, and at its last input got it no more. Only where it
+    /// reports.
+    pub(crate) lapsed: bool,
 }
 
 /// The first epoch that an incarnation finds staged (PROTOCOL §5).
@@ -136,6 +139,7 @@ impl Agent {
             copying: false,
             switched: None,
             report_due: false,
+            lapsed: false,
         }
     }
 
@@ -146,6 +150,8 @@ impl Agent {
         match message {
             ToAgent::Welcome(welcome) => self.on_welcome(now, welcome, &mut effects),
             ToAgent::Error { incarnation, code } => self.on_error(now, *incarnation, *code, &mut effects),
+            // Its host sends datagrams, or doesn't.
+            ToAgent::TimePath { .. } => {}
             ToAgent::Reply(reply) => self.on_reply(now, reply, &mut effects),
         }
         self.settle(now, effects)
@@ -163,7 +169,7 @@ impl Agent {
     pub fn copied(&mut self, now: LocalTime) -> Effects {
         let mut effects = self.tick(now);
         if core::mem::take(&mut self.copying) {
-            self.promote(now, &mut effects);
+            self.promote(now, Seen::Now, &mut effects);
             self.refresh_plan(now, false, &mut effects);
             if let Step::Waiting { .. } = self.step {
                 // Something newer may have waited for the buffer.
@@ -176,7 +182,7 @@ impl Agent {
     /// The time that was asked for with [`poll_at`](Agent::poll_at) has come, or some other time.
     pub fn wake(&mut self, now: LocalTime) -> Effects {
         let mut effects = self.tick(now);
-        self.keep_house(now, &mut effects);
+        self.keep_house(now, Seen::Now, &mut effects);
         self.settle(now, effects)
     }
 
@@ -202,10 +208,10 @@ impl Agent {
 
     /// What every input begins with: whatever its time has come for.
     fn tick(&mut self, now: LocalTime) -> Effects {
-        self.joined |= serving(&self.published, now).current().is_some();
+        self.note_what_readers_get(now);
         let mut effects = Effects::new();
         if self.config.guards.on(Guard::HouseKeptFirst) {
-            self.keep_house(now, &mut effects);
+            self.keep_house(now, Seen::AsPlanned, &mut effects);
         }
         self.link_timers(now, &mut effects);
         if self.link.is_up() {
@@ -215,10 +221,24 @@ impl Agent {
         effects
     }
 
+    /// Whether readers get what is live, as far as it is known here. That they no longer do is told to
+    /// operators at once, not when the step rests.
+    fn note_what_readers_get(&mut self, now: LocalTime) {
+        let served = serving(&self.published, now);
+        self.joined |= served.current().is_some();
+        let lapsed = self.config.reports && self.joined && query::lapse(served).is_some();
+        self.report_due |= lapsed && !self.lapsed;
+        self.lapsed = lapsed;
+    }
+
     /// What every input ends with.
     fn settle(&mut self, now: LocalTime, mut effects: Effects) -> Effects {
+        // What this input published may lie in the past already, by a sample that came late.
+        if effects.iter().any(|effect| matches!(effect, Effect::Publish(_))) {
+            self.keep_house(now, Seen::Now, &mut effects);
+        }
         if self.link.is_up() && self.outstanding.is_none() {
-            if self.report_due && self.step.is_resting() {
+            if self.report_due && (self.step.is_resting() || self.lapsed) {
                 self.report_due = false;
                 let report = self.report(now);
                 self.ask(now, RequestBody::Report(report), &mut effects);

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod cell;
 pub mod clock;
 pub mod content;
+pub mod datagram;
 pub mod effect;
 pub mod frame;
 pub mod guard;

@@ -5,6 +5,7 @@
 //! existing type ever gets another field. The order of variants and fields *is* the wire format;
 //! golden vectors in tests/ hold it still.
 
+use crate::datagram::Key;
 use crate::ids::{AgentId, Digest, Epoch, Generation, Incarnation, Name, TimelineId, Token};
 use crate::settings::Limits;
 use crate::table::TableView;
@@ -75,7 +76,7 @@ pub struct Request {
 /// What an agent asks for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum RequestBody {
-    /// The table, as one snapshot; also a time sample. Agents ask this first.
+    /// The table, as one snapshot; its answer is a time sample, as every answer is. Agents ask this first.
     Read,
     /// The lock (step 220), by an agent that saw T passed.
     Lock,
@@ -111,6 +112,9 @@ pub enum RequestBody {
     },
     /// What the agent does, for operators. Never decides what is live.
     Report(Report),
+    /// A time sample and nothing else (PROTOCOL §2). It touches no table, so it may travel in a datagram
+    /// (`datagram`), past whatever the connection is busy with.
+    Time,
 }
 
 /// What an agent tells operators (PROTOCOL §4 `Report`).
@@ -166,6 +170,10 @@ pub enum Phase {
     Current,
     /// Waits before it tries again.
     Waiting,
+    /// What its readers get is marked stale (prompt, PROTOCOL §6). Told in place of where it is.
+    Stale,
+    /// Its readers get an error (strict, PROTOCOL §6). Told in place of where it is.
+    Fenced,
 }
 
 /// Why an agent won't stage a generation.
@@ -264,6 +272,8 @@ pub enum ReplyBody<B> {
     Gone,
     /// To `Report`.
     Noted,
+    /// To `Time`: all that it says is in the stamp.
+    Time,
 }
 
 impl<B> ReplyBody<B> {
@@ -283,6 +293,7 @@ impl<B> ReplyBody<B> {
             }
             ReplyBody::Gone => ReplyBody::Gone,
             ReplyBody::Noted => ReplyBody::Noted,
+            ReplyBody::Time => ReplyBody::Time,
         }
     }
 }
@@ -319,6 +330,7 @@ impl<B> ToAgent<B> {
             ToAgent::Welcome(welcome) => ToAgent::Welcome(welcome),
             ToAgent::Reply(reply) => ToAgent::Reply(reply.map_bytes(hold)),
             ToAgent::Error { incarnation, code } => ToAgent::Error { incarnation, code },
+            ToAgent::TimePath { incarnation, key } => ToAgent::TimePath { incarnation, key },
         }
     }
 }
@@ -330,6 +342,7 @@ impl ToAgent<&[u8]> {
             ToAgent::Reply(reply) => ToAgent::Reply(reply.without_content()),
             ToAgent::Welcome(welcome) => ToAgent::Welcome(welcome),
             ToAgent::Error { incarnation, code } => ToAgent::Error { incarnation, code },
+            ToAgent::TimePath { incarnation, key } => ToAgent::TimePath { incarnation, key },
         }
     }
 }
@@ -405,5 +418,13 @@ pub enum ToAgent<B> {
         incarnation: Incarnation,
         /// Why.
         code: ErrorCode,
+    },
+    /// After a `Welcome`, where the server takes datagrams at the connection's own address and port: the
+    /// key of this life's. The host keeps it; machines have no use for it.
+    TimePath {
+        /// The life that it is for.
+        incarnation: Incarnation,
+        /// What its datagrams are authenticated with.
+        key: Key,
     },
 }

@@ -78,7 +78,10 @@ pub fn transition<B>(
             on_advance(table, id, *token, *activation, now, facts, guards)
         }
         RequestBody::Unlock { token } => on_unlock(table, *token),
-        RequestBody::Route { .. } | RequestBody::Fetch { .. } | RequestBody::Report(_) => return None,
+        RequestBody::Route { .. }
+        | RequestBody::Fetch { .. }
+        | RequestBody::Report(_)
+        | RequestBody::Time => return None,
     })
 }
 
@@ -92,6 +95,7 @@ pub fn answer_from_snapshot<B>(
 ) -> Option<ReplyBody<B>> {
     match request {
         RequestBody::Read if renewed(table, now).is_none() => Some(ReplyBody::Table(table.view())),
+        RequestBody::Time => Some(ReplyBody::Time),
         _ => None,
     }
 }

@@ -12,7 +12,9 @@ use crate::effect::{Effects, Event};
 use crate::ids::{Generation, Token};
 use crate::message::{Phase, Reply, ReplyBody, RequestBody};
 use crate::time::{LocalTime, ServerTime};
-pub(crate) use activate::Armed;
+#[cfg(test)]
+pub(crate) use activate::Sampling;
+pub(crate) use activate::{Armed, Seen};
 pub(crate) use retrieve::Retrieving;
 
 /// Where an agent is.
@@ -143,7 +145,7 @@ impl Agent {
                 self.outstanding = None;
                 self.go(now, Step::Waiting { until }, effects);
             }
-            // A sample: nothing waits for it.
+            // A sample: nothing waits for it, and the next may do better.
             Step::Waiting { .. } | Step::Armed(_) => self.outstanding = None,
         }
     }
@@ -181,7 +183,8 @@ impl Agent {
         let (received, answered) = (reply.stamp.received, reply.stamp.answered);
         match (&self.step, &reply.body) {
             (_, ReplyBody::Noted | ReplyBody::Unlocked) => self.attempt = 0,
-            (Step::Reading | Step::Armed(_) | Step::Waiting { .. }, ReplyBody::Table(table)) => {
+            (Step::Armed(_), ReplyBody::Time) => self.step_timers(now, effects),
+            (Step::Reading | Step::Waiting { .. }, ReplyBody::Table(table)) => {
                 self.on_read(now, table.clone(), (received, answered), effects);
             }
             (Step::Locking { since }, body) => {

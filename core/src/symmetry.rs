@@ -106,7 +106,7 @@ pub fn request_body(names: &mut impl Renaming, line: Option<TimelineId>, body: &
         RequestBody::Fetch { object, offset, len } => {
             RequestBody::Fetch { object: names.digest(*object), offset: *offset, len: *len }
         }
-        RequestBody::Read | RequestBody::Lock | RequestBody::Report(_) => body.clone(),
+        RequestBody::Read | RequestBody::Lock | RequestBody::Report(_) | RequestBody::Time => body.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Frames under arbitrary messages, cuts and damage: stepping is the same under any framing of the
 //! bytes, nothing that arrives panics, and nothing damaged is taken for another message.
 
+use downbeat_core::datagram::Key;
 use downbeat_core::frame::{self, FRAME_MAX, Fault, Receiver};
 use downbeat_core::ids::{AgentId, Digest, Generation, Incarnation, Name, TimelineId};
 use downbeat_core::message::*;
@@ -91,6 +92,7 @@ fn report() -> impl Strategy<Value = Report> {
 fn request_body() -> impl Strategy<Value = RequestBody> {
     prop_oneof![
         Just(RequestBody::Read),
+        Just(RequestBody::Time),
         Just(RequestBody::Lock),
         (any::<u64>(), instant()).prop_map(|(token, activation)| RequestBody::Advance { token, activation }),
         any::<u64>().prop_map(|token| RequestBody::Unlock { token }),
@@ -163,6 +165,7 @@ fn reply_body() -> impl Strategy<Value = ReplyBody<u16>> {
             .prop_map(|(offset, total, bytes)| ReplyBody::Bytes { offset, total, bytes }),
         Just(ReplyBody::Gone),
         Just(ReplyBody::Noted),
+        Just(ReplyBody::Time),
     ]
 }
 
@@ -183,7 +186,9 @@ fn to_agent() -> impl Strategy<Value = ToAgent<u16>> {
             ToAgent::Reply(Reply { incarnation, number, stamp, body })
         });
     let error = (incarnation(), code).prop_map(|(incarnation, code)| ToAgent::Error { incarnation, code });
-    prop_oneof![1 => welcome, 8 => reply, 1 => error]
+    let path = (incarnation(), any::<[u8; 32]>())
+        .prop_map(|(incarnation, key)| ToAgent::TimePath { incarnation, key: Key::new(key) });
+    prop_oneof![1 => welcome, 8 => reply, 1 => error, 1 => path]
 }
 
 /// Bytes of a fetch: noise, or long runs with few zeros, where stuffing has its edges.

@@ -3,6 +3,7 @@
 //! this test fails, a message that is already out there would be read wrongly. A new variant gets
 //! a new line; no line is ever changed.
 
+use downbeat_core::datagram::Key;
 use downbeat_core::frame::{self, FRAME_MAX, Receiver};
 use downbeat_core::ids::{AgentId, Digest, Generation, Incarnation, Name, TimelineId};
 use downbeat_core::message::*;
@@ -90,9 +91,13 @@ fn requests() -> Vec<(String, RequestBody)> {
             RequestBody::Route { target: generation(8), have: None, snapshots_only: true },
         ),
         ("fetch".into(), RequestBody::Fetch { object: OBJECT, offset: 65_536, len: 768 }),
+        ("time".into(), RequestBody::Time),
     ];
     use Phase::*;
-    for phase in [Greeting, Reading, Locking, Advancing, Retrieving, Armed, Activating, Current, Waiting] {
+    let phases = [
+        Greeting, Reading, Locking, Advancing, Retrieving, Armed, Activating, Current, Waiting, Stale, Fenced,
+    ];
+    for phase in phases {
         bodies.push((format!("report/{phase:?}"), RequestBody::Report(Report { phase, ..report() })));
     }
     for veto in [Veto::TooLarge, Veto::Invalid, Veto::Storage] {
@@ -124,6 +129,7 @@ fn replies(content: &[u8]) -> Vec<(String, ReplyBody<&[u8]>)> {
         ("bytes/none".into(), ReplyBody::Bytes { offset: 0, total: 0, bytes: &[] }),
         ("gone".into(), ReplyBody::Gone),
         ("noted".into(), ReplyBody::Noted),
+        ("time".into(), ReplyBody::Time),
     ];
     use Refusal::*;
     for why in [NotHolder, LeaseOver, WrongActivation, GrantedEarly] {
@@ -163,6 +169,8 @@ fn to_agent(content: &[u8]) -> Vec<(String, ToAgent<&[u8]>)> {
         let error = ToAgent::Error { incarnation: Incarnation(0), code };
         messages.push((format!("to-agent/error/{code:?}"), error));
     }
+    let path = ToAgent::TimePath { incarnation: Incarnation(5), key: Key::new([0xa5; 32]) };
+    messages.push(("to-agent/time-path".into(), path));
     messages
 }
 
@@ -236,6 +244,7 @@ fn every_variant_has_a_vector() {
                 RequestBody::Route { .. } => "route",
                 RequestBody::Fetch { .. } => "fetch",
                 RequestBody::Report(_) => "report",
+                RequestBody::Time => "time",
             },
         };
         assert_eq!(name.split('/').nth(1), Some(variant));
@@ -244,6 +253,7 @@ fn every_variant_has_a_vector() {
         let variant = match &message {
             ToAgent::Welcome(_) => "welcome",
             ToAgent::Error { .. } => "error",
+            ToAgent::TimePath { .. } => "time-path",
             ToAgent::Reply(reply) => match &reply.body {
                 ReplyBody::Table(_) => "table",
                 ReplyBody::Granted { .. } => "granted",
@@ -256,6 +266,7 @@ fn every_variant_has_a_vector() {
                 ReplyBody::Bytes { .. } => "bytes",
                 ReplyBody::Gone => "gone",
                 ReplyBody::Noted => "noted",
+                ReplyBody::Time => "time",
             },
         };
         assert_eq!(name.split('/').nth(1), Some(variant));
@@ -268,8 +279,28 @@ fn every_variant_has_a_vector() {
     variants.sort_unstable();
     variants.dedup();
     let mut all = [
-        "hello", "read", "lock", "advance", "unlock", "route", "fetch", "report", "welcome", "error",
-        "table", "granted", "not-due", "busy", "advanced", "refused", "unlocked", "bytes", "gone", "noted",
+        "hello",
+        "read",
+        "lock",
+        "advance",
+        "unlock",
+        "route",
+        "fetch",
+        "report",
+        "welcome",
+        "error",
+        "table",
+        "granted",
+        "not-due",
+        "busy",
+        "advanced",
+        "refused",
+        "unlocked",
+        "bytes",
+        "gone",
+        "noted",
+        "time",
+        "time-path",
     ];
     all.sort_unstable();
     assert_eq!(variants, all);

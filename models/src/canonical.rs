@@ -47,7 +47,10 @@ impl Names {
             Payload::Request(request) => (&mut request.incarnation, Some(&mut request.number)),
             Payload::Answer(ToAgent::Reply(reply), _) => (&mut reply.incarnation, Some(&mut reply.number)),
             Payload::Answer(ToAgent::Welcome(welcome), _) => (&mut welcome.incarnation, None),
-            Payload::Answer(ToAgent::Error { incarnation, .. }, _) => (incarnation, None),
+            Payload::Answer(
+                ToAgent::Error { incarnation, .. } | ToAgent::TimePath { incarnation, .. },
+                _,
+            ) => (incarnation, None),
         };
         if let Some(number) = number {
             *number = self.number(agent, *incarnation, *number);

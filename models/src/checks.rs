@@ -140,7 +140,7 @@ fn with_horizons() -> Vec<Check> {
                 samples: 1,
                 ..faults("slow-network-1", 1, NETWORK.and(AGENTS))
             },
-            172840,
+            175873,
         ),
         // Clocks that gain or miss up to one tick in eight.
         check(

@@ -8,6 +8,7 @@ use crate::line::{Reading, Time};
 use crate::sql::{Overloaded, Sql};
 use crate::store::{Blocked, Frozen, Gatekeeping, Reason, SqliteStore, Step, Store, StoreError, StoreFacts};
 use crate::told::Asked;
+use downbeat_core::datagram::Key;
 use downbeat_core::guard::Guards;
 use downbeat_core::ids::{Epoch, Name, RequestId};
 use downbeat_core::message::{ReplyBody, RequestBody};
@@ -39,8 +40,10 @@ pub(crate) struct Shared {
     pub(crate) own_agent: bool,
     /// Whether a farm's lead is raised where it is too short for its agents.
     pub(crate) raise_lead: bool,
-    /// Frames of all connections that were none.
-    pub(crate) frames_dropped: AtomicU64,
+    /// Frames of all connections that were none, and datagrams.
+    pub(crate) frames_dropped: Arc<AtomicU64>,
+    /// The key of time exchanges in datagrams, where they are answered.
+    pub(crate) time_key: Option<Key>,
     pub(crate) farms: RwLock<BTreeMap<Name, Arc<Farm>>>,
     /// The database, for connections of their own: long jobs have one.
     pub(crate) database: PathBuf,

@@ -5,15 +5,16 @@ use crate::access::{Tokens, is_loopback};
 use crate::attend::{attend, keep_marks};
 use crate::clock::{HostClock, SystemClock};
 use crate::config::Config;
+use crate::control::{self, TimeExchange};
 use crate::error::StartError;
 use crate::farm::Farm;
+use crate::http;
 use crate::line::{LineError, Place, TakenUp, Time};
 use crate::objects::Objects;
 use crate::shared::{Shared, remember};
 use crate::sql::{Sql, SqlThread};
 use crate::store::{Gate, Gatekeeping, SqliteStore, Store, StoreError};
 use crate::witness::Witness;
-use crate::{control, http};
 use downbeat_core::ids::Epoch;
 use downbeat_core::table::SyncTable;
 use downbeat_trace::Line;
@@ -30,6 +31,8 @@ use tokio::sync::watch;
 
 /// How long connections may take to end when the server does.
 const ENDING: Duration = Duration::from_secs(2);
+/// How many free ports are tried until one is free for connections and for datagrams.
+const PORTS_TRIED: u32 = 16;
 
 /// A data server.
 pub struct Server;
@@ -139,8 +142,8 @@ fn serve(
         }
     };
     let running = runtime.block_on(async {
-        let running = open(&config, stopping.clone()).await;
-        running.map(|running| run(&config, running))
+        let open = open(&config, stopping.clone()).await?;
+        run(&config, open)
     });
     let (started, running) = match running {
         Ok(both) => both,
@@ -151,7 +154,7 @@ fn serve(
     };
     // Whoever started it may be gone; the handle's drop then ends it.
     let _ = ready.send(Ok(started));
-    let Running { shared, tasks, sql, lock } = running;
+    let Running { shared, tasks, time_exchange, sql, lock } = running;
     let time = shared.time.clone();
     runtime.block_on(async {
         let mut stopping = stopping;
@@ -169,6 +172,9 @@ fn serve(
         drop(shared);
     });
     runtime.shutdown_timeout(ENDING);
+    if time_exchange.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("the thread of time exchanges panicked");
+    }
     // One after the other: the last connection to be closed, if it is the only one by then, writes the
     // journal back and deletes it. Two at once leave it there, and a backup that is copied over the database
     // would then be read together with a journal that isn't its own.
@@ -196,6 +202,7 @@ async fn remember_all(shared: &Arc<Shared>) {
 struct Open {
     shared: Arc<Shared>,
     control: TcpListener,
+    time_exchange: Option<TimeExchange>,
     http: TcpListener,
     taken_up: TakenUp,
     sql: Vec<SqlThread>,
@@ -206,12 +213,13 @@ struct Open {
 struct Running {
     shared: Arc<Shared>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    time_exchange: Option<JoinHandle<()>>,
     sql: Vec<SqlThread>,
     lock: File,
 }
 
 async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, StartError> {
-    let control = bind("control", config.control, config).await?;
+    let (control, time_exchange) = bind_control(config).await?;
     let http = bind("HTTP", config.http, config).await?;
     let witness = Witness::hold(&config.database)?;
     let lock = witness.clone_hold().map_err(StartError::Host)?;
@@ -258,6 +266,7 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         own_agent: config.own_agent,
         raise_lead: config.raise_lead,
         frames_dropped: Default::default(),
+        time_key: time_exchange.as_ref().map(TimeExchange::key),
         farms: RwLock::new(farms),
         database: config.database.clone(),
         gate: config.gate.clone(),
@@ -266,7 +275,8 @@ async fn open(config: &Config, stop: watch::Receiver<bool>) -> Result<Open, Star
         undo: config.database.parent().unwrap_or(Path::new("")).join("undo"),
         stop,
     };
-    Ok(Open { shared: Arc::new(shared), control, http, taken_up, sql: vec![writing, reading], lock })
+    let sql = vec![writing, reading];
+    Ok(Open { shared: Arc::new(shared), control, time_exchange, http, taken_up, sql, lock })
 }
 
 fn farms(
@@ -295,8 +305,8 @@ pub(crate) fn demand(
     store.set_gate(farm, &Gate { command, ..gate })
 }
 
-fn run(config: &Config, open: Open) -> (Started, Running) {
-    let Open { shared, control, http, taken_up, sql, lock } = open;
+fn run(config: &Config, open: Open) -> Result<(Started, Running), StartError> {
+    let Open { shared, control, time_exchange, http, taken_up, sql, lock } = open;
     let address = |listener: &TcpListener, asked: SocketAddr| listener.local_addr().unwrap_or(asked);
     let started = Started {
         control: address(&control, config.control),
@@ -305,6 +315,8 @@ fn run(config: &Config, open: Open) -> (Started, Running) {
     };
     let timeline = shared.time.timeline();
     tracing::info!(control = %started.control, http = %started.http, timeline = timeline.counter, ?taken_up, "serving");
+    let time_exchange =
+        time_exchange.map(|exchange| exchange.start(&shared)).transpose().map_err(StartError::Host)?;
     let mut tasks = vec![
         tokio::spawn(keep_marks(shared.clone())),
         tokio::spawn(control::listen(shared.clone(), control, config.connections_max)),
@@ -313,7 +325,30 @@ fn run(config: &Config, open: Open) -> (Started, Running) {
     for farm in shared.all_farms() {
         tasks.push(tokio::spawn(attend(shared.clone(), farm)));
     }
-    (started, Running { shared, tasks, sql, lock })
+    Ok((started, Running { shared, tasks, time_exchange, sql, lock }))
+}
+
+/// The control port for connections, and the same one for datagrams. Where any port will do, it is one that
+/// is free for both; where one was asked for that is taken for datagrams, samples go over connections.
+async fn bind_control(config: &Config) -> Result<(TcpListener, Option<TimeExchange>), StartError> {
+    let mut left = PORTS_TRIED;
+    loop {
+        let listener = bind("control", config.control, config).await?;
+        let address = listener.local_addr().map_err(StartError::Host)?;
+        left -= 1;
+        match TimeExchange::bind(address) {
+            Ok(exchange) => return Ok((listener, Some(exchange))),
+            Err(_) if config.control.port() == 0 && left > 0 => {}
+            Err(error) => {
+                tracing::warn!(
+                    %address, %error,
+                    "no datagrams: agents sample the clock over their connections, less exactly while those \
+                     carry data; free the UDP port of this number and start again"
+                );
+                return Ok((listener, None));
+            }
+        }
+    }
 }
 
 async fn bind(what: &'static str, address: SocketAddr, config: &Config) -> Result<TcpListener, StartError> {

@@ -103,8 +103,11 @@ impl Looker {
             let heard = heard.map(|heard| heard.map(|heard| heard.map_bytes(<[u8]>::to_vec)));
             let taken = before - rest.len();
             self.unread.drain(..taken);
-            if let Some(heard) = heard {
-                return heard.ok();
+            match heard {
+                // It has no use for datagrams.
+                Some(Ok(ToAgent::TimePath { .. })) => continue,
+                Some(heard) => return heard.ok(),
+                None => {}
             }
             let mut chunk = [0; 4096];
             let len = self.stream.read(&mut chunk).ok().filter(|len| *len > 0)?;

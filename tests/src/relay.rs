@@ -2,12 +2,15 @@
 //! bytes of a message of a given kind in their way until it is told how to go on. That is how a process
 //! is killed in the middle of a step: its request, or the answer to it, is in the relay's hands.
 //!
-//! It recognizes messages by reading the frames along; the bytes it passes on are those that came.
+//! It recognizes messages by reading the frames along; the bytes it passes on are those that came. Time
+//! exchanges in datagrams go through it too, as late as the rest (`datagrams`).
+
+mod datagrams;
 
 use downbeat_core::frame::Receiver;
 use downbeat_core::message::{Reply, ReplyBody, Request, RequestBody, ToAgent, ToServer};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver as Inbox, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +41,9 @@ pub enum Kind {
     Report,
     Noted,
     Error,
+    Time,
+    TimeReply,
+    TimePath,
 }
 
 /// A message that is being held back. Dropped, it goes on its way.
@@ -122,7 +128,8 @@ impl Relay {
     /// # Panics
     /// The host has no free port.
     pub fn start(agent: usize, server: Arc<Mutex<Option<SocketAddr>>>, traps: Traps) -> Relay {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let (listener, socket) =
+            datagrams::bind_both().expect("a port that is free for connections and datagrams");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             agent,
@@ -134,7 +141,9 @@ impl Relay {
             open: Mutex::default(),
         });
         let relay = Relay { shared: shared.clone(), address };
+        let of_datagrams = shared.clone();
         std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| join(&shared, stream)));
+        std::thread::spawn(move || datagrams::pass(&of_datagrams, &socket));
         relay
     }
 
@@ -174,6 +183,17 @@ impl Relay {
     }
 }
 
+impl Shared {
+    /// The delay, and up to as much again at random.
+    fn wait(&self, turn: &mut u64, len: usize) {
+        let delay = self.delay_us.load(Ordering::Relaxed);
+        if delay > 0 {
+            *turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(len as u64 | 1);
+            std::thread::sleep(Duration::from_micros(delay + (*turn >> 33) % delay));
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -203,11 +223,7 @@ fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream, kinds: &mut dyn
     let mut chunk = [0; 16 * 1024];
     let mut turn = 0u64;
     while let Ok(len @ 1..) = from.read(&mut chunk) {
-        let delay = shared.delay_us.load(Ordering::Relaxed);
-        if delay > 0 {
-            turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(len as u64 | 1);
-            std::thread::sleep(Duration::from_micros(delay + (turn >> 33) % delay));
-        }
+        shared.wait(&mut turn, len);
         while shared.stalled.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -252,6 +268,7 @@ impl Kinds for ToServerKinds {
                     RequestBody::Route { .. } => Kind::Route,
                     RequestBody::Fetch { .. } => Kind::Fetch,
                     RequestBody::Report(_) => Kind::Report,
+                    RequestBody::Time => Kind::Time,
                 },
             }));
         }
@@ -266,6 +283,7 @@ impl Kinds for ToAgentKinds {
             kinds.extend(message.ok().map(|message| match message {
                 ToAgent::Welcome(_) => Kind::Welcome,
                 ToAgent::Error { .. } => Kind::Error,
+                ToAgent::TimePath { .. } => Kind::TimePath,
                 ToAgent::Reply(Reply { body, .. }) => match body {
                     ReplyBody::Table(_) => Kind::Table,
                     ReplyBody::Granted { .. } => Kind::Granted,
@@ -278,6 +296,7 @@ impl Kinds for ToAgentKinds {
                     ReplyBody::Bytes { .. } => Kind::Bytes,
                     ReplyBody::Gone => Kind::Gone,
                     ReplyBody::Noted => Kind::Noted,
+                    ReplyBody::Time => Kind::TimeReply,
                 },
             }));
         }

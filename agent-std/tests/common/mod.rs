@@ -304,6 +304,7 @@ fn on_request(
                 state.reports.insert(id.agent, report.clone());
                 ReplyBody::Noted
             }
+            RequestBody::Time => ReplyBody::Time,
             other => panic!("{other:?} touches the table"),
         },
     };

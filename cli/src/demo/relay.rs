@@ -1,11 +1,14 @@
 //! A slow, jittery link on this host: bytes are passed on late, in order, and the link can be cut.
+//! Datagrams go through it as well (`datagrams`).
+
+mod datagrams;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -21,6 +24,16 @@ impl Delay {
     pub(crate) fn round_trip(self) -> Duration {
         self.least + self.most
     }
+
+    /// One way of it; `random` is not zero.
+    fn drawn(self, random: &mut u64) -> Duration {
+        // xorshift: jitter needs no better.
+        *random ^= *random << 13;
+        *random ^= *random >> 7;
+        *random ^= *random << 17;
+        let part = (*random >> 40) as f64 / (1u64 << 24) as f64;
+        self.least + (self.most - self.least).mul_f64(part)
+    }
 }
 
 /// A relay to a server, until it is dropped.
@@ -33,9 +46,10 @@ pub(crate) struct Relay {
 impl Relay {
     /// Listens on a free port of this host; inside a runtime.
     pub(crate) async fn start(server: SocketAddr, delay: Delay, seed: u64) -> io::Result<Relay> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (listener, datagrams) = datagrams::bind_both().await?;
         let address = listener.local_addr()?;
         let (cut, is_cut) = watch::channel(false);
+        tokio::spawn(datagrams::pass(datagrams, server, delay, seed, is_cut.clone()));
         tokio::spawn(async move {
             let mut seed = seed;
             // Ends when the relay was dropped: then nobody can be waiting for it.
@@ -88,24 +102,22 @@ async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Delay, 
         Ok(())
     };
     let read = async move {
-        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = mixed(seed);
         let mut last = Instant::now();
         let mut buffer = [0; 4_096];
         loop {
             let len = from.read(&mut buffer).await?;
             let bytes = buffer.get(..len).unwrap_or_default().to_vec();
-            // xorshift: jitter needs no better.
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let part = (random >> 40) as f64 / (1u64 << 24) as f64;
-            let takes = delay.least + (delay.most - delay.least).mul_f64(part);
             // In order: a later piece never overtakes.
-            last = last.max(Instant::now() + takes);
+            last = last.max(Instant::now() + delay.drawn(&mut random));
             if len == 0 || queue.send((last, bytes)).is_err() {
                 return Ok(());
             }
         }
     };
     tokio::try_join!(read, late).map(|_: ((), ())| ())
+}
+
+fn mixed(seed: u64) -> u64 {
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
 }

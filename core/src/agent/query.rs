@@ -6,7 +6,7 @@ use crate::effect::PollAt;
 use crate::ids::{Generation, Incarnation, TimelineId};
 use crate::message::{Phase, Report};
 use crate::plan;
-use crate::serving::{Mode, SwitchPlan};
+use crate::serving::{Mode, Serving, SwitchPlan, serving};
 use crate::table::TableView;
 use crate::time::{LocalTime, Span};
 
@@ -91,8 +91,9 @@ impl Agent {
 
     /// What it would report at `now`.
     pub fn report(&self, now: LocalTime) -> Report {
+        let lapse = lapse(serving(&self.published, now)).filter(|_| self.joined);
         Report {
-            phase: self.phase(),
+            phase: lapse.unwrap_or_else(|| self.phase()),
             active: self.published.active,
             staged: self.published.staged,
             offset: self
@@ -116,5 +117,14 @@ impl Agent {
         let table = self.table.as_ref().filter(|_| waits && !self.published.stale)?;
         let held = |slot| plan::same(self.config.guards, slot, table.staged);
         (held(self.staged) || held(self.active)).then_some(self.published.active_until)
+    }
+}
+
+/// How people are told that readers don't get what is live.
+pub(super) fn lapse(served: Serving) -> Option<Phase> {
+    match served {
+        Serving::Stale(_) => Some(Phase::Stale),
+        Serving::Fenced => Some(Phase::Fenced),
+        _ => None,
     }
 }

@@ -90,6 +90,17 @@ impl Agent {
 
     /// Sends a request under a new number.
     pub(crate) fn ask(&mut self, now: LocalTime, body: RequestBody, effects: &mut Effects) {
+        self.ask_within(now, self.round_trip(), body, effects);
+    }
+
+    /// The same, and waits for its answer no longer than this.
+    pub(crate) fn ask_within(
+        &mut self,
+        now: LocalTime,
+        patience: Span,
+        body: RequestBody,
+        effects: &mut Effects,
+    ) {
         self.last_number += 1;
         let number = self.last_number;
         self.outstanding = Some(Outstanding {
@@ -97,7 +108,7 @@ impl Agent {
             body: body.clone(),
             sent: now,
             last_sent: now,
-            deadline: now + self.round_trip(),
+            deadline: now + patience.max(Span::from_nanos(1)),
         });
         let request = Request { incarnation: self.incarnation, number, sent: now, body };
         self.push(Effect::Send(request), effects);

@@ -29,21 +29,42 @@ pub(crate) struct Armed {
     pub(crate) decided: bool,
 }
 
-/// Between two samples: a whole step is left after the last one, for its answer.
-pub(super) fn spacing(window: Span, samples: u8) -> Span {
-    window.part(samples as i64 + 1)
+/// When a readers' boundary is that a plan named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Where the plan says: it was published before.
+    AsPlanned,
+    /// Not before now: the plan that has it in the past was published by this input, or the copy is whole
+    /// only now.
+    Now,
+}
+
+/// The samples before T: when they begin, and the span between two of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Sampling {
+    /// Before the earliest T.
+    pub(crate) begin: Span,
+    pub(crate) each: Span,
+}
+
+impl Sampling {
+    /// Spread over the window, and the last one as near to T as its answer allows that takes `trip`: what
+    /// is known ages until T.
+    pub(crate) fn over(window: Span, samples: u8, trip: Span) -> Sampling {
+        let answer = trip.times(2).or_zero().min(window.part(i64::from(samples) + 1));
+        Sampling { begin: window, each: (window - answer).part(i64::from(samples).max(1)) }
+    }
 }
 
 impl Armed {
     pub(crate) fn new(
         samples: u8,
         until: LocalTime,
-        window: Span,
+        Sampling { begin, each }: Sampling,
         jitter: Span,
         (read_again, least): (LocalTime, LocalTime),
     ) -> Armed {
-        let each = spacing(window, samples);
-        let next = until - window + jitter;
+        let next = until - begin + jitter;
         let read_again = read_again.max(least);
         Armed { left: samples, next, each, until, read_again, least, decided: false }
     }
@@ -94,8 +115,11 @@ impl Agent {
         if self.link.is_up() && armed.left > 0 && armed.next.passed(now) && !armed.until.passed(now) && idle {
             armed.left -= 1;
             armed.next = armed.next.max(now - armed.each) + armed.each;
+            // One that is lost must not cost those after it.
+            let soon = armed.each.max(self.last_trip.times(2)).min(self.round_trip());
+            let patience = if armed.left > 0 { soon } else { self.round_trip() };
             self.step = Step::Armed(armed);
-            return self.ask(now, RequestBody::Read, effects);
+            return self.ask_within(now, patience, RequestBody::Time, effects);
         }
         // A connection that is down may be up again before T: only the last sample or T itself decides.
         let sampled = armed.left == 0 && idle;
@@ -119,7 +143,7 @@ impl Agent {
     }
 
     /// Fig. 6, step 252, as housekeeping: what readers already see becomes the active cache.
-    pub(crate) fn keep_house(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn keep_house(&mut self, now: LocalTime, seen: Seen, effects: &mut Effects) {
         if self.start_wait.is_some_and(|until| until.passed(now)) {
             self.serve_last_good(effects);
         }
@@ -135,7 +159,7 @@ impl Agent {
             self.copying = true;
             return self.push(Effect::Copy { generation: staged }, effects);
         }
-        self.promote(now, effects);
+        self.promote(now, seen, effects);
     }
 
     /// The server says that T has passed, whatever the local bounds still leave open. Where caches
@@ -153,18 +177,18 @@ impl Agent {
             ..self.published
         };
         self.publish(plan, effects);
-        self.keep_house(now, effects);
+        self.keep_house(now, Seen::Now, effects);
     }
 
     /// The published switch is over: staged is the active cache from here on.
-    pub(crate) fn promote(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn promote(&mut self, now: LocalTime, seen: Seen, effects: &mut Effects) {
         let switched = self.published;
         let Some(staged) = switched.staged else { return };
         self.active = Some(staged);
         if self.staged == Some(staged) {
             self.staged = None;
         }
-        let at = if switched.activation == Activation::Copy { now } else { switched.staged_from };
+        let at = if seen == Seen::Now { now } else { switched.staged_from };
         let held = at - switched.active_until;
         let record = Switched {
             epoch: staged.epoch,

@@ -1,8 +1,8 @@
 //! Steps 222 and 224: the table is read and compared with the server's own time, and the agent goes
 //! on to lock, to retrieve, or to wait.
 
-use super::activate::spacing;
-use super::{Armed, Retrieving, Step};
+use super::activate::Sampling;
+use super::{Armed, Retrieving, Seen, Step};
 use crate::agent::{Agent, First};
 use crate::effect::{Cache, Effects};
 use crate::guard::Guard;
@@ -14,7 +14,7 @@ use crate::table::TableView;
 use crate::time::{LocalTime, ServerTime, Span};
 
 impl Agent {
-    /// The answer to a `Read` (or a time sample, which is the same).
+    /// The answer to a `Read`.
     pub(super) fn on_read(
         &mut self,
         now: LocalTime,
@@ -22,8 +22,6 @@ impl Agent {
         (received, answered): (ServerTime, ServerTime),
         effects: &mut Effects,
     ) {
-        let sampling = matches!(self.step, Step::Armed(_))
-            && self.table.as_ref().is_some_and(|known| known.staged == table.staged);
         // The server's own reading decides, never an estimate of it.
         let due = if self.config.guards.on(Guard::ServerTimeDecides) {
             table.activation.passed(answered)
@@ -32,9 +30,6 @@ impl Agent {
         };
         let held = table.held;
         self.adopt(now, table, due, effects);
-        if sampling && !due {
-            return self.step_timers(now, effects);
-        }
         if due && !held && self.link.may_lock() {
             return self.go(now, Step::Locking { since: now }, effects);
         }
@@ -73,7 +68,7 @@ impl Agent {
         self.table = Some(table);
         self.refresh_plan(now, self.has_decided(), effects);
         // Where T_k has passed for good, staged needs no timer any more.
-        self.keep_house(now, effects);
+        self.keep_house(now, Seen::Now, effects);
     }
 
     /// Only if changed, from server to agent: what is held under another number needs no transfer.
@@ -174,17 +169,14 @@ impl Agent {
     fn arm(&self, now: LocalTime, again: LocalTime, table: &TableView) -> Armed {
         let until = self.clock.possibly_reached(table.activation).unwrap_or(now);
         let window = table.settings.sample_window.max(self.last_trip.times(4)).or_zero();
+        let sampling = Sampling::over(window, self.config.samples, self.last_trip);
+        let jitter = spread(self.config.agent, Purpose::Sample, table.staged.epoch, sampling.each);
         Armed::new(
             self.config.samples,
             until,
-            window,
-            self.sample_jitter(table, window),
+            sampling,
+            jitter,
             (self.first_read(table), if now < again { again } else { LocalTime::MIN }),
         )
-    }
-
-    fn sample_jitter(&self, table: &TableView, window: Span) -> Span {
-        let each = spacing(window, self.config.samples);
-        spread(self.config.agent, Purpose::Sample, table.staged.epoch, each)
     }
 }

@@ -1,7 +1,7 @@
 //! Step 234: a generation is retrieved into one of the two buffers, object by object, and verified
 //! as a whole before anything can see it (S5). The bytes stay with the host.
 
-use super::Step;
+use super::{Seen, Step};
 use crate::agent::{Accepts, Agent};
 use crate::effect::{Cache, Effect, Effects, Event, Verified};
 use crate::guard::Guard;
@@ -236,7 +236,7 @@ impl Agent {
             self.stage_if_held(staged);
         }
         self.refresh_plan(now, false, effects);
-        self.keep_house(now, effects);
+        self.keep_house(now, Seen::Now, effects);
         let Some(table) = &self.table else { return self.go(now, Step::Reading, effects) };
         if self.copying {
             // What comes next is decided when the copy is whole.

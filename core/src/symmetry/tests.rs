@@ -10,7 +10,7 @@ use crate::ids::AgentId;
 use crate::message::{ObjectRef, Veto};
 use crate::serving::{Activation, Mode};
 use crate::settings::Settings;
-use crate::step::{Armed, Retrieving};
+use crate::step::{Armed, Retrieving, Sampling};
 use crate::time::Rate;
 
 /// Each kind of name moves by an amount of its own; instants of a timeline by one that tells the line.
@@ -154,6 +154,7 @@ fn every_name_in_a_request_is_renamed() {
     let (object, renamed) = (Digest([4; 32]), Digest([74; 32]));
     for (body, expected) in [
         (RequestBody::Read, RequestBody::Read),
+        (RequestBody::Time, RequestBody::Time),
         (RequestBody::Lock, RequestBody::Lock),
         (
             RequestBody::Advance { token, activation: instant(100) },
@@ -243,8 +244,9 @@ fn every_name_that_a_machine_holds_is_renamed() {
 fn every_name_in_a_step_is_renamed() {
     let (old, new) = (generation(3, 3), generation(503, 73));
     let armed = |shift: i64| {
-        let (window, jitter) = (Span::from_nanos(40), Span::from_nanos(3));
-        Step::Armed(Armed::new(3, at(100 + shift), window, jitter, (at(200 + shift), at(150 + shift))))
+        let sampling = Sampling::over(Span::from_nanos(40), 3, Span::ZERO);
+        let jitter = Span::from_nanos(3);
+        Step::Armed(Armed::new(3, at(100 + shift), sampling, jitter, (at(200 + shift), at(150 + shift))))
     };
     for (step, expected) in [
         (Step::Reading, Step::Reading),
@@ -330,8 +332,8 @@ fn the_first_epoch_is_forgotten_when_it_is_over_or_of_another_line() {
 #[test]
 fn samples_are_forgotten_when_the_last_was_asked_for_or_the_switch_is_decided() {
     let armed = |left, window, decided| {
-        let window = Span::from_nanos(window);
-        let mut armed = Armed::new(left, at(100), window, Span::ZERO, (at(200), LocalTime::MIN));
+        let sampling = Sampling::over(Span::from_nanos(window), left, Span::ZERO);
+        let mut armed = Armed::new(left, at(100), sampling, Span::ZERO, (at(200), LocalTime::MIN));
         armed.decided = decided;
         renamed(&Agent { step: Step::Armed(armed), ..agent() }).step
     };

@@ -22,6 +22,7 @@ pub(super) fn request(request: &Request) -> String {
         RequestBody::Route { target, .. } => format!("Route to {}", target.epoch),
         RequestBody::Fetch { .. } => "Fetch".into(),
         RequestBody::Report(_) => "Report".into(),
+        RequestBody::Time => "Time".into(),
     }
 }
 
@@ -50,6 +51,7 @@ fn answer(body: &ReplyBody<u16>) -> String {
         ReplyBody::Bytes { .. } => "Bytes".into(),
         ReplyBody::Gone => "Gone".into(),
         ReplyBody::Noted => "Noted".into(),
+        ReplyBody::Time => "Time".into(),
     }
 }
 
@@ -75,6 +77,7 @@ pub(super) fn packet(world: &World, packet: &Packet) -> (bool, String, Option<St
         }
         Payload::Answer(ToAgent::Welcome(_), _) => (false, "Welcome".into(), None),
         Payload::Answer(ToAgent::Error { code, .. }, _) => (false, format!("Error {code:?}"), None),
+        Payload::Answer(ToAgent::TimePath { .. }, _) => (false, "TimePath".into(), None),
     }
 }
 

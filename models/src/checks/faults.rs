@@ -66,8 +66,8 @@ pub(super) fn checks() -> Vec<Check> {
         ),
         // Two servers over one table, each with a clock of its own: any fault of network, agents, hosts or of
         // one of the servers; and any two of the servers and their database.
-        check(servers("servers-any-1", 1, NETWORK.and(AGENTS).and(HOSTS).and(SERVERS)), 14272),
-        check(servers("servers-2", 2, SERVERS), 1178129),
+        check(servers("servers-any-1", 1, NETWORK.and(AGENTS).and(HOSTS).and(SERVERS)), 14266),
+        check(servers("servers-2", 2, SERVERS), 1177311),
         // Clocks that jump beyond their bounds, and one other fault.
         check(
             faults(
@@ -90,7 +90,7 @@ pub(super) fn checks() -> Vec<Check> {
                 modes: &[Strict],
                 ..faults("clock-steps-slow-1", 1, STEPS)
             },
-            9610,
+            9729,
         ),
         // A server that is down, or an agent that is cut off, for many intervals.
         check(

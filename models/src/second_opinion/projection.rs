@@ -177,7 +177,7 @@ pub fn message(world: &World, packet: &Packet) -> Vec<u8> {
                 RequestBody::Advance { token, activation } => (3, *token as u8, instant(*activation)),
                 RequestBody::Route { .. } => (4, 0, 0),
                 RequestBody::Fetch { .. } => (5, 0, 0),
-                RequestBody::Unlock { .. } | RequestBody::Report(_) => (99, 0, 0),
+                RequestBody::Unlock { .. } | RequestBody::Report(_) | RequestBody::Time => (99, 0, 0),
             };
             let at = if current { local(world, index, request.sent) } else { 0 };
             let mut words = vec![kind, packet.delayed as u8, current as u8, at, 0];
@@ -208,7 +208,7 @@ fn answer(world: &World, packet: &Packet, answer: &ToAgent<u16>) -> Vec<u8> {
         ReplyBody::Route(_) => (12, None, false, 0, 0, 0),
         ReplyBody::Bytes { .. } => (13, None, false, 0, 0, 0),
         ReplyBody::Gone => (14, None, false, 0, 0, 0),
-        ReplyBody::Unlocked | ReplyBody::Noted => (99, None, false, 0, 0, 0),
+        ReplyBody::Unlocked | ReplyBody::Noted | ReplyBody::Time => (99, None, false, 0, 0, 0),
     };
     let sent = local(world, index, reply.stamp.echo);
     let wide = instant(reply.stamp.received) - sent;

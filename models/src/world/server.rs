@@ -132,6 +132,7 @@ impl World {
                 (body, Some(Content::of(content)))
             }
             RequestBody::Report(_) => (ReplyBody::Noted, None),
+            RequestBody::Time => (ReplyBody::Time, None),
             _ => (ReplyBody::Gone, None),
         }
     }

@@ -50,7 +50,11 @@ pub(super) async fn to(
             }
             Ok(ReplyBody::Noted)
         }
-        RequestBody::Read | RequestBody::Lock | RequestBody::Advance { .. } | RequestBody::Unlock { .. } => {
+        RequestBody::Read
+        | RequestBody::Lock
+        | RequestBody::Advance { .. }
+        | RequestBody::Unlock { .. }
+        | RequestBody::Time => {
             shared.ask(farm, id, request).await.map(|reply| reply.unwrap_or(ReplyBody::Noted))
         }
     };

@@ -167,7 +167,10 @@ impl Connection {
             may_lock: access == Access::Lock,
         };
         self.farm = Some(farm);
-        self.send(&ToAgent::<u16>::Welcome(welcome)).await
+        self.send(&ToAgent::<u16>::Welcome(welcome)).await?;
+        let Some(key) = self.shared.time_key else { return Ok(()) };
+        let incarnation = hello.incarnation;
+        self.send(&ToAgent::<u16>::TimePath { incarnation, key: key.of(incarnation) }).await
     }
 
     async fn on_request(&mut self, received: LocalTime, request: Request) -> Result<(), Ended> {

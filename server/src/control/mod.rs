@@ -1,8 +1,10 @@
 //! The control port: frames of the protocol over TCP. Here connections are taken in and counted; one
-//! connection is in `connection`, what a request is answered in `answer`.
+//! connection is in `connection`, what a request is answered in `answer`, and what comes in datagrams in
+//! `time_exchange`.
 
 mod answer;
 mod connection;
+mod time_exchange;
 
 use crate::shared::Shared;
 use connection::Connection;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+pub(crate) use time_exchange::TimeExchange;
 
 /// Takes connections in until the server ends.
 pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, connections_max: usize) {

@@ -11,3 +11,4 @@ mod manage;
 mod objects;
 mod restart;
 mod support;
+mod time_exchange;

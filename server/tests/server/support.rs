@@ -1,6 +1,7 @@
 //! A server on free ports, a clock that a test moves, an agent's end of a connection, and the smallest
 //! HTTP client that does.
 
+use downbeat_core::datagram::Key;
 use downbeat_core::frame::{FRAME_MAX, Receiver, encode};
 use downbeat_core::ids::{AgentId, BootId, Incarnation, Name};
 use downbeat_core::message::{
@@ -150,6 +151,8 @@ pub(crate) struct Peer {
     unread: Vec<u8>,
     pub(crate) incarnation: Incarnation,
     number: u64,
+    /// Where the server said that it takes datagrams.
+    pub(crate) key: Option<Key>,
 }
 
 /// What came from the server, with its bytes held.
@@ -160,7 +163,7 @@ impl Peer {
         let stream = TcpStream::connect(server.control()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let incarnation = Incarnation(77);
-        Peer { stream, receiver: Receiver::new(), unread: Vec::new(), incarnation, number: 0 }
+        Peer { stream, receiver: Receiver::new(), unread: Vec::new(), incarnation, number: 0, key: None }
     }
 
     pub(crate) fn hello(&self, farm: &str, token: &str) -> Hello {
@@ -213,7 +216,20 @@ impl Peer {
         }
     }
 
+    /// The next message, but for where datagrams are taken, which is noted.
     pub(crate) fn hear(&mut self) -> Heard {
+        loop {
+            match self.hear_any() {
+                ToAgent::TimePath { incarnation, key } => {
+                    assert_eq!(incarnation, self.incarnation);
+                    self.key = Some(key);
+                }
+                heard => return heard,
+            }
+        }
+    }
+
+    fn hear_any(&mut self) -> Heard {
         loop {
             let mut rest = self.unread.as_slice();
             let before = rest.len();

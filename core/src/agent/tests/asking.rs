@@ -157,7 +157,7 @@ fn a_read_that_is_not_answered_is_waited_with_and_a_sample_is_not() {
     farm.drive_until(|farm| farm.hosts[0].agent.phase() == Phase::Waiting);
     assert!(farm.host().agent.table().is_none(), "nothing was read yet");
     let mut farm = Farm::armed(Mode::Prompt);
-    farm.drive_until_sent("read");
+    farm.drive_until_sent("time");
     let message = reply_to(&farm, ReplyBody::Gone);
     farm.input(0, |agent, now| agent.receive(now, &message));
     assert_eq!(farm.host().agent.phase(), Phase::Armed, "an answer to something else ends no wait for T");
@@ -222,13 +222,13 @@ fn samples_before_t_bring_the_first_read_after_it_forward() {
 fn the_estimate_counts_from_the_last_sample_on_and_not_before() {
     let mut farm = Farm::armed(Mode::Prompt);
     let t = farm.activation();
-    let before = farm.host().count("read");
+    let before = farm.host().count("time");
     while farm.now < t - 20 * MS {
         let from = farm.as_true(farm.plan().staged_from);
         assert!(from > t + 2 * MS, "the upper end: {} ns after T", from - t);
         assert!(farm.step(t));
     }
-    let samples = farm.host().count("read") - before;
+    let samples = farm.host().count("time") - before;
     assert!((2..7).contains(&samples), "{samples} of eight were asked for");
     farm.drive(t - farm.now - MS);
     let middle = farm.as_true(farm.plan().staged_from);
@@ -265,7 +265,7 @@ fn what_is_retrieved_is_kept_and_its_number_does_not_matter() {
 #[test]
 fn a_host_is_told_who_is_asking_and_which_reply_would_be_used() {
     let mut farm = Farm::armed(Mode::Prompt);
-    farm.drive_until_sent("read");
+    farm.drive_until_sent("time");
     let agent = &farm.hosts[0].agent;
     let life = agent.incarnation();
     assert_eq!(life, Incarnation(77));
@@ -277,4 +277,34 @@ fn a_host_is_told_who_is_asking_and_which_reply_would_be_used() {
     assert_eq!(farm.host().agent.phase(), Phase::Armed, "cut off, and still where it was in its cycle");
     let fresh = harness::fresh(config(Mode::Prompt), LocalTime::from_nanos(0));
     assert_eq!((fresh.timeline(), fresh.waits_for(life, 0)), (None, false));
+}
+
+#[test]
+fn that_readers_get_nothing_current_any_more_is_told_at_once_and_once() {
+    for (mode, phase) in [(Mode::Prompt, Phase::Stale), (Mode::Strict, Phase::Fenced)] {
+        let mut farm = Farm::armed(mode);
+        assert_eq!(farm.hosts[0].agent.report(farm.hosts[0].local(farm.now)).phase, Phase::Armed);
+        farm.host().may_lock = false;
+        farm.disconnect(0);
+        farm.connect(0);
+        let t = farm.activation();
+        farm.drive(t - farm.now);
+        farm.host().findings = vec![Verified::Vetoed(Veto::Invalid)];
+        farm.production = digest(2);
+        farm.advance_by_another();
+        farm.drive_until(|farm| farm.hosts[0].agent.refused.is_some());
+        let t = farm.activation();
+        farm.drive(t - farm.now);
+        // What it has is live no longer, and it asks for nothing else.
+        let before = farm.host().count("report");
+        farm.drive(SEC);
+        let now = farm.hosts[0].local(farm.now);
+        assert_eq!(farm.host().agent.report(now).phase, phase);
+        assert_eq!(farm.host().count("report") - before, 1, "{mode:?}");
+    }
+    // Who never had anything says where it is.
+    let mut farm = Farm::new();
+    farm.add(config(Mode::Strict));
+    farm.drive(SEC);
+    assert_ne!(farm.hosts[0].agent.report(farm.hosts[0].local(farm.now)).phase, Phase::Fenced);
 }

@@ -50,7 +50,7 @@ fn a_process_lost_after_any_message_is_survived() {
 
 #[test]
 fn a_message_of_any_kind_lost_either_way_is_survived() {
-    for name in ["read", "lock", "advance", "route", "fetch", "report"] {
+    for name in ["read", "lock", "advance", "route", "fetch", "report", "time"] {
         for times in [1, 3] {
             let mut there = Farm::armed(Mode::Strict);
             there.production = digest(2);

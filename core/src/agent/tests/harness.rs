@@ -43,6 +43,7 @@ pub(super) fn kind(body: &RequestBody) -> &'static str {
         RequestBody::Route { .. } => "route",
         RequestBody::Fetch { .. } => "fetch",
         RequestBody::Report(_) => "report",
+        RequestBody::Time => "time",
     }
 }
 
@@ -476,6 +477,7 @@ impl Farm {
                 ReplyBody::Bytes { offset: *offset, total, bytes: *len }
             }
             RequestBody::Report(_) => ReplyBody::Noted,
+            RequestBody::Time => ReplyBody::Time,
             _ => ReplyBody::Gone,
         }
     }
