@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
     after_help = "Each agent reports when it went over, by its estimate of the server's clock, and how far that may \
     be wrong (its ε). p50, p99 and max are distances from T; the spread is that of the first switch to the last, and \
     the true one is no farther from it than ±. Late is who went over later than 2ε after T; refused, who wouldn't \
-    take the generation; silent, who was there before T and told nothing. Armed is how long all but the slowest \
+    take the generation; stale and fenced, who told after T that what it serves is marked stale, or that it serves \
+    nothing; silent, who was there before T and told nothing of all that. Armed is how long all but the slowest \
     hundredth took from the promotion until they held the generation. Where the lead is shorter than that and a \
     quarter more, the lead that would do is told."
 )]
@@ -35,8 +36,8 @@ impl Skew {
             return Ok(());
         };
         let mut table = show::table(&[
-            "epoch", "T", "agents", "switched", "late", "refused", "silent", "joined", "p50", "p99", "max",
-            "spread", "±", "armed",
+            "epoch", "T", "agents", "switched", "late", "refused", "stale", "fenced", "silent", "joined",
+            "p50", "p99", "max", "spread", "±", "armed",
         ]);
         for activation in activations {
             let span = |name: &str| activation[name].as_i64().map_or("-".to_owned(), show::span);
@@ -48,6 +49,8 @@ impl Skew {
                 count("switched"),
                 count("late"),
                 count("refused"),
+                count("stale"),
+                count("fenced"),
                 count("silent"),
                 count("joined"),
                 span("p50_ns"),

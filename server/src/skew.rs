@@ -8,7 +8,7 @@
 use crate::agents::AgentRow;
 use crate::store::Past;
 use downbeat_core::ids::{AgentId, Epoch, Generation, Incarnation, TimelineId};
-use downbeat_core::message::{Report, Switched};
+use downbeat_core::message::{Phase, Report, Switched};
 use downbeat_core::table::SyncTable;
 use downbeat_core::time::{ServerTime, Span};
 use serde::Serialize;
@@ -41,12 +41,23 @@ struct Told {
     /// Its life that was there before T. A later one has a first read, and no switch.
     life: Option<Incarnation>,
     refused: bool,
+    /// After T: what its readers got instead.
+    lapse: Option<Lapse>,
     /// The switch, and of which life it was.
     switched: Option<(Switched, Incarnation)>,
     /// When it said hello last, before it was armed: what it was cut off for isn't its own.
     hello: Option<ServerTime>,
     /// How long it took from there, or from the promotion, until it told that it holds the generation.
     armed: Option<Span>,
+}
+
+/// What readers get that isn't what is live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lapse {
+    /// What was live last, marked so.
+    Stale,
+    /// Nothing.
+    Fenced,
 }
 
 /// What is known of an activation. Spans are nanoseconds.
@@ -63,9 +74,13 @@ pub(crate) struct Summary {
     pub(crate) switched: usize,
     /// and of these, who went over later than 2ε after T (S8).
     pub(crate) late: usize,
-    /// Those that refused the generation: they serve what they had as stale, or nothing.
+    /// Those that refused the generation.
     pub(crate) refused: usize,
-    /// Those that told nothing: cut off, or they don't hold it.
+    /// Those that didn't go over, and told after T that what they serve is marked stale,
+    pub(crate) stale: usize,
+    /// or that they serve nothing.
+    pub(crate) fenced: usize,
+    /// Those that told nothing of all that: cut off, most often.
     pub(crate) silent: usize,
     /// Agents, and lives of agents, that came after T.
     pub(crate) joined: usize,
@@ -80,7 +95,7 @@ pub(crate) struct Summary {
     /// From the promotion, or from a later hello, until agents told that they hold the generation.
     pub(crate) armed_p50_ns: Option<i64>,
     pub(crate) armed_p99_ns: Option<i64>,
-    /// The first and the last switch, then who was late, refused or silent.
+    /// The first and the last switch, then who was late, refused, stale, fenced or silent.
     pub(crate) named: Vec<Named>,
 }
 
@@ -155,6 +170,16 @@ impl Skew {
                 _ => {}
             }
         }
+        let lapse = match report.map(|report| report.phase) {
+            Some(Phase::Stale) => Some(Lapse::Stale),
+            Some(Phase::Fenced) => Some(Lapse::Fenced),
+            _ => None,
+        };
+        // It is of the last generation that went live; an agent that came later isn't judged by it.
+        let live = open.values_mut().rev().find(|open| open.activation <= now);
+        if let Some(told) = live.and_then(|open| open.agents.get_mut(&row.id)) {
+            told.lapse = lapse.or(told.lapse);
+        }
         // A veto is of what is staged, the newest.
         if let Some(mut newest) = open.last_entry()
             && report.is_some_and(|report| report.veto.is_some())
@@ -211,7 +236,14 @@ impl Open {
             .filter(|(_, switched)| (switched.at - self.activation) > switched.epsilon.times(2))
             .collect();
         let silent = there.iter().copied().filter(|(_, told)| told.switched.is_none());
+        let lapsed = |lapse| {
+            let of =
+                move |(_, told): &(&AgentId, &Told)| told.switched.is_none() && told.lapse == Some(lapse);
+            there.iter().copied().filter(of).collect::<Vec<_>>()
+        };
+        let (stale, fenced) = (lapsed(Lapse::Stale), lapsed(Lapse::Fenced));
         let (refused, silent): (Vec<_>, Vec<_>) = silent.partition(|(_, told)| told.refused);
+        let silent: Vec<_> = silent.into_iter().filter(|(_, told)| told.lapse.is_none()).collect();
 
         let mut distances: Vec<i64> = switches
             .iter()
@@ -232,6 +264,8 @@ impl Open {
         }
         all.extend(late.iter().map(|(agent, switched)| named(*agent, "late", Some(*switched))));
         all.extend(refused.iter().map(|agent| named(*agent, "refused", None)));
+        all.extend(stale.iter().map(|agent| named(*agent, "stale", None)));
+        all.extend(fenced.iter().map(|agent| named(*agent, "fenced", None)));
         all.extend(silent.iter().map(|agent| named(*agent, "silent", None)));
         all.truncate(NAMED);
         Summary {
@@ -242,6 +276,8 @@ impl Open {
             switched: switches.len(),
             late: late.len(),
             refused: refused.len(),
+            stale: stale.len(),
+            fenced: fenced.len(),
             silent: silent.len(),
             joined: joined.len(),
             p50_ns: share(&distances, 50),
@@ -267,7 +303,7 @@ mod tests {
     use super::*;
     use crate::objects::Selection;
     use downbeat_core::ids::{Digest, Name};
-    use downbeat_core::message::{Phase, Veto};
+    use downbeat_core::message::Veto;
     use downbeat_core::settings::{Limits, Settings};
     use downbeat_core::time::Span;
 
@@ -346,6 +382,30 @@ mod tests {
         let expected = [("first", "till 1"), ("last", "till 3"), ("late", "till 3"), ("refused", "till 4")];
         assert_eq!(named, expected);
         assert_eq!((summary.named[0].from_t_ns, summary.named[0].epsilon_ns), (Some(-10), Some(20)));
+    }
+
+    #[test]
+    fn who_did_not_go_over_is_stale_or_fenced_as_it_told_after_t() {
+        let agents: Vec<_> = (1..=5).map(|number| row(number, 1)).collect();
+        let (skew, table) = skew(&agents);
+        let lapsed = |phase| Report { phase, ..report(None, None) };
+        // Before T it is of the generation before.
+        skew.heard(&agents[0], Some(&lapsed(Phase::Stale)), at(T - 1));
+        skew.heard(&agents[1], Some(&report(None, Some(Veto::Invalid))), at(T - 1));
+        skew.heard(&agents[1], Some(&lapsed(Phase::Stale)), at(T));
+        skew.heard(&agents[2], Some(&lapsed(Phase::Fenced)), at(T + 9));
+        // What it told is what counts, also after it has found its way back.
+        skew.heard(&agents[2], Some(&lapsed(Phase::Armed)), at(T + 99));
+        // Late, but it did go over.
+        skew.heard(&agents[3], Some(&lapsed(Phase::Fenced)), at(T + 9));
+        skew.heard(&agents[3], Some(&report(Some((table.epoch(), T + 10, 1)), None)), at(T + 11));
+        let [summary] = &skew.passed(at(T))[..] else { panic!() };
+        assert_eq!((summary.agents, summary.switched, summary.late), (5, 1, 1));
+        assert_eq!((summary.refused, summary.stale, summary.fenced, summary.silent), (1, 1, 1, 2));
+        let named = |of| summary.named.iter().filter(move |named| named.what == of).map(|named| &*named.name);
+        assert_eq!(named("stale").collect::<Vec<_>>(), ["till 2"]);
+        assert_eq!(named("fenced").collect::<Vec<_>>(), ["till 3"]);
+        assert_eq!(named("silent").collect::<Vec<_>>(), ["till 1", "till 5"]);
     }
 
     #[test]

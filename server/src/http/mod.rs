@@ -12,6 +12,7 @@ mod import;
 mod import_rows;
 mod instant;
 mod lines;
+mod metrics;
 mod objects;
 mod operate;
 mod records;
@@ -91,6 +92,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/skew", get(skew::skew))
         .route("/events", get(watch::events));
     Router::new()
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/health", get(farms::health))
         .route("/v1/farms", get(farms::list).post(farms::create))
         .nest("/v1/farms/{farm}", farm)

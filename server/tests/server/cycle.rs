@@ -7,7 +7,7 @@ use downbeat_core::message::{FETCH_MAX, Phase, ReplyBody, Report, RequestBody, S
 use downbeat_core::object::{Expected, Reader};
 use downbeat_core::table::next_activation;
 use downbeat_core::time::{ServerTime, Span};
-use downbeat_server::{Config, Server};
+use downbeat_server::{Config, Handle, Server};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -276,6 +276,7 @@ fn who_goes_over_when_is_told_and_kept() {
         (&json!("late"), &json!("till 9"), &json!(1_700))
     );
     refused(call(&server, "GET", "/v1/farms/eu/skew?lines=1", &Value::Null), 400);
+    metrics_say_what_skew_says(&server);
     let advice = || well(call(&server, "GET", "/v1/farms/eu/skew?limit=1", &Value::Null))["advice"].clone();
     let advised = advice();
     let nanos = |name: &str| advised[name].as_i64();
@@ -291,6 +292,32 @@ fn who_goes_over_when_is_told_and_kept() {
     server.stop();
     let server = start();
     assert_eq!(skew(&server), Some(told), "it is kept over a start");
+}
+
+/// Of the newest activation that has passed, whichever that is by now.
+fn metrics_say_what_skew_says(server: &Handle) {
+    let (status, text) = http(server.http(), "GET", "/metrics", "", &[]);
+    assert_eq!(status, 200, "{text}");
+    let figure = |name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        found.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    };
+    let epoch = figure("downbeat_activation_epoch{farm=\"eu\"}");
+    let all = well(call(server, "GET", "/v1/farms/eu/skew", &Value::Null));
+    let told =
+        all["activations"].as_array().unwrap().iter().find(|told| told["epoch"].as_f64() == Some(epoch));
+    let told = told.unwrap_or_else(|| panic!("epoch {epoch} in {all}"));
+    for outcome in ["switched", "late", "refused", "stale", "fenced", "silent"] {
+        let name = format!("downbeat_activation_agents{{farm=\"eu\",outcome=\"{outcome}\"}}");
+        assert_eq!(Some(figure(&name)), told[outcome].as_f64(), "{outcome}");
+    }
+    let at = figure("downbeat_activation_timestamp_seconds{farm=\"eu\"}") * 1e9;
+    assert!((at - told["activation"]["ns"].as_f64().unwrap()).abs() < 1e3, "{text}");
+    if let Some(largest) = told["max_ns"].as_f64() {
+        let name = "downbeat_activation_distance_seconds{farm=\"eu\",quantile=\"1\"}";
+        assert!((figure(name) * 1e9 - largest).abs() < 1.0, "{text}");
+    }
+    assert!(text.contains("# HELP downbeat_activation_spread") || told["spread_ns"].is_null(), "{text}");
 }
 
 #[test]
