@@ -14,11 +14,21 @@ use downbeat_core::time::{LocalTime, Span};
 const STALL: Span = Span::from_secs(1);
 
 /// One reader's cheap look.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Coarse {
     /// The coarse clock at the last precise look.
-    tick: i64,
-    latest: Option<LocalTime>,
+    tick: Tick,
+    latest: LocalTime,
+}
+
+/// What the coarse clock shows: seconds since some zero, and nanoseconds.
+type Tick = (i64, i64);
+
+impl Default for Coarse {
+    fn default() -> Coarse {
+        // No clock shows a second that has not begun.
+        Coarse { tick: (0, -1), latest: LocalTime::MAX }
+    }
 }
 
 impl Coarse {
@@ -26,25 +36,25 @@ impl Coarse {
     #[inline(always)]
     pub(crate) fn latest(&mut self, clock: &Clock) -> Option<LocalTime> {
         let tick = tick()?;
-        if tick != self.tick || self.latest.is_none() {
+        if tick != self.tick {
             // Read before the clock: whatever happens in between is counted in.
-            *self = Coarse { tick, latest: Some(clock.now() + STALL) };
+            *self = Coarse { tick, latest: clock.now() + STALL };
         }
-        self.latest
+        Some(self.latest)
     }
 }
 
-/// The coarse clock, in nanoseconds since some zero.
+/// The coarse clock.
 #[cfg(target_os = "linux")]
 #[inline(always)]
-fn tick() -> Option<i64> {
+fn tick() -> Option<Tick> {
     use rustix::time::{ClockId, clock_gettime};
     let time = clock_gettime(ClockId::MonotonicCoarse);
-    Some(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
+    Some((time.tv_sec, time.tv_nsec))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tick() -> Option<i64> {
+fn tick() -> Option<Tick> {
     None
 }
 

@@ -5,8 +5,8 @@
 
 use downbeat_image::Image;
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 /// What the host made of a generation while it was staged.
 pub(crate) type MadeView = Arc<dyn Any + Send + Sync>;
@@ -22,6 +22,12 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// No generation, for where one is to come.
+    pub(crate) fn nothing() -> Arc<Held> {
+        static NOTHING: LazyLock<Arc<Held>> = LazyLock::new(|| Arc::new(Held::new(Image::default(), None)));
+        NOTHING.clone()
+    }
+
     pub(crate) fn new(image: Image, view: Option<MadeView>) -> Held {
         Held { image, view, superseded: AtomicBool::new(false) }
     }

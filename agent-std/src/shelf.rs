@@ -148,7 +148,12 @@ impl<C> Finder<C> {
         self.plan.look(now)
     }
 
-    /// Whether a look now would get what the last [`Finder::read`] or [`Finder::look`] got.
+    /// The caller keeps what the last [`Finder::read`] or [`Finder::look`] got.
+    pub(crate) fn keep(&mut self) {
+        self.plan.keep();
+    }
+
+    /// Whether a look now would get what is kept; if nothing is, it wouldn't.
     #[inline(always)]
     pub(crate) fn is_unchanged(
         &mut self,

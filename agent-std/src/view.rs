@@ -55,6 +55,16 @@ impl fmt::Debug for Guard {
 }
 
 impl Guard {
+    /// Of no generation, for where one is to come; no host ever gets it.
+    pub(crate) fn nothing() -> Guard {
+        Guard {
+            generation: Generation::default(),
+            freshness: Freshness::Stale,
+            at: LocalTime::MIN,
+            held: Held::nothing(),
+        }
+    }
+
     /// The number of the generation, on its timeline.
     pub fn epoch(&self) -> Epoch {
         self.generation.epoch

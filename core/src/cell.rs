@@ -119,12 +119,18 @@ pub struct PlanReader<C: Deref<Target = PlanCell>> {
     cell: C,
     version: u32,
     plan: SwitchPlan,
-    /// Until when reads of `plan` get what the last look got; [`LocalTime::MIN`] before there was one.
+    /// Until when reads of `plan` get what the last look got.
     until: LocalTime,
-    /// Whether a bound of the time may do to see that `until` is ahead: in prompt, until one didn't.
-    is_far: bool,
-    /// The version of `plan`, where `until` is never; otherwise no version.
+    /// The version of `plan`, where it was looked at since it was loaded; otherwise no version.
+    looked: u64,
+    // Each is the version of `plan` or no version: one comparison with the published one tells the case, and
+    // that the plan still is that one.
+    /// The look is kept, and `until` is never.
     for_ever: u64,
+    /// It is kept, and a bound of the time may do to see that `until` is ahead: in prompt, until one didn't.
+    far: u64,
+    /// It is kept, and the time itself tells.
+    near: u64,
 }
 
 /// Above all versions.
@@ -134,7 +140,8 @@ impl<C: Deref<Target = PlanCell>> PlanReader<C> {
     /// A reader of this cell.
     pub fn new(cell: C) -> PlanReader<C> {
         let (version, plan) = cell.load();
-        PlanReader { cell, version, plan, until: LocalTime::MIN, is_far: false, for_ever: NO_VERSION }
+        let (until, none) = (LocalTime::MIN, NO_VERSION);
+        PlanReader { cell, version, plan, until, looked: none, for_ever: none, far: none, near: none }
     }
 
     /// What a read gets now (Fig. 6, step 252; S7, S9): loads the plan, or sees that its version is
@@ -145,20 +152,38 @@ impl<C: Deref<Target = PlanCell>> PlanReader<C> {
             let now = now();
             return serving(self.plan(), now);
         }
+        self.forget();
         self.plan();
         let now = now();
         self.until = unchanged_until(&self.plan, now);
-        self.is_far = self.plan.mode == Mode::Prompt;
-        self.for_ever = if self.until == LocalTime::MAX { self.version.into() } else { NO_VERSION };
+        self.looked = self.version.into();
         serving(&self.plan, now)
     }
 
-    /// Whether a look now would get what this handle's last [`PlanReader::look`] got (S7, S9), at the
+    /// The caller keeps what the last [`PlanReader::look`] got: from now on, until the next look,
+    /// [`PlanReader::is_unchanged`] says whether it stands.
+    pub fn keep(&mut self) {
+        if self.until == LocalTime::MAX {
+            self.for_ever = self.looked;
+            return;
+        }
+        self.near = self.looked;
+        if self.plan.mode == Mode::Prompt {
+            self.far = self.looked;
+        }
+    }
+
+    /// Nothing is kept, and no look is to be.
+    fn forget(&mut self) {
+        (self.looked, self.for_ever, self.far, self.near) = (NO_VERSION, NO_VERSION, NO_VERSION, NO_VERSION);
+    }
+
+    /// Whether a look now would get what was kept of the last one ([`PlanReader::keep`]; S7, S9), at the
     /// least price (PROTOCOL §6): one atomic load; the time only where an instant of the plan is ahead.
     /// `latest` is a bound from above of the agent's local time, by a coarse clock, or `None`; a strict
     /// read doesn't ask for it. `now` is the local time itself, asked for where the bound doesn't do.
-    /// Both are called after the load. Where the answer is false, look.
-    // A read costs a few nanoseconds, and a call as many: the whole look is compiled into whatever reads.
+    /// Both are called after the load. Where the answer is false, look; it is where nothing is kept.
+    // A read costs a nanosecond, and a call as much: the whole look is compiled into whatever reads.
     #[inline(always)]
     pub fn is_unchanged(
         &mut self,
@@ -166,35 +191,31 @@ impl<C: Deref<Target = PlanCell>> PlanReader<C> {
         now: impl FnOnce() -> LocalTime,
     ) -> bool {
         let version = if cfg!(downbeat_bug = "kept_look") { self.version } else { self.cell.version() };
-        u64::from(version) == self.for_ever || self.stands(version, latest, now)
+        u64::from(version) == self.for_ever || self.stands(version.into(), latest, now)
     }
 
     #[inline(always)]
     fn stands(
         &mut self,
-        version: u32,
+        version: u64,
         latest: impl FnOnce() -> Option<LocalTime>,
         now: impl FnOnce() -> LocalTime,
     ) -> bool {
-        let until = self.until;
-        if version != self.version || until == LocalTime::MIN {
-            return false;
-        }
-        if self.is_far {
-            if latest().is_some_and(|latest| !until.passed(latest)) {
+        if version == self.far {
+            if latest().is_some_and(|latest| !self.until.passed(latest)) {
                 return true;
             }
             // A later bound does no better.
-            self.is_far = false;
+            self.far = NO_VERSION;
         }
-        !until.passed(now())
+        version == self.near && !self.until.passed(now())
     }
 
     /// The published plan, as of this call.
     pub fn plan(&mut self) -> &SwitchPlan {
         if self.cell.version() != self.version && !cfg!(downbeat_bug = "kept_plan") {
             (self.version, self.plan) = self.cell.load();
-            (self.until, self.for_ever) = (LocalTime::MIN, NO_VERSION);
+            self.forget();
         }
         &self.plan
     }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 /// [`Image::get`], or a [`Dataset`] of it for many reads; each block's checksum is compared before
 /// anything of it is given out for the first time. **Proving**: [`Image::verify`] compares the
 /// blocks that nobody has touched yet, [`Image::prove`] the records with the sums.
-#[derive(Clone, Debug)]
+///
+/// The default is an image of no generation: it lies in no file and has no records.
+#[derive(Clone, Debug, Default)]
 pub struct Image {
     /// Newest first; the last one is the base.
     layers: Vec<Arc<Layer>>,

@@ -67,6 +67,13 @@ proptest! {
 /// Enough to fill many blocks and parts of an index that is laid aside, with keys and values as
 /// long as they may be among them.
 #[test]
+fn an_image_of_no_generation_has_nothing() {
+    let nothing = Image::default();
+    assert_eq!((nothing.len(), nothing.bytes(), nothing.layers().count()), (0, (0, 0), 0));
+    assert!(nothing.get("a", b"k").unwrap().is_none() && nothing.datasets().next().is_none());
+}
+
+#[test]
 fn a_large_generation_is_written_in_pieces() {
     let directory = tempfile::tempdir().unwrap();
     let place = Place::Directory(directory.path().to_path_buf());

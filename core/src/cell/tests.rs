@@ -103,6 +103,8 @@ proptest! {
             if !unchanged || other_looks {
                 last = Some(reader.look(|| now));
                 prop_assert_eq!(last, Some(expected));
+                prop_assert!(!reader.is_unchanged(|| None, || now), "nothing is kept yet");
+                reader.keep();
                 let until = unchanged_until(&plan, now);
                 prop_assert!(reader.is_unchanged(|| None, || now));
                 prop_assert!(reader.is_unchanged(|| None, || until - Span::from_nanos(1)));
@@ -148,16 +150,25 @@ fn the_price_of_a_look_is_what_the_plan_asks_for() {
     };
     assert_eq!(price(&mut reader, 5, 5), (false, "nothing"), "there was no look yet");
     reader.look(|| at(5));
+    assert_eq!(price(&mut reader, 5, 5), (false, "nothing"), "the look isn't kept");
+    reader.keep();
     assert_eq!(price(&mut reader, 9, 6), (true, "a bound"));
     assert_eq!(price(&mut reader, 10, 9), (true, "the time"), "the bound doesn't do");
     assert_eq!(price(&mut reader, 9, 9), (true, "the time"), "and none is asked for again");
     assert_eq!(price(&mut reader, 10, 10), (false, "the time"));
     reader.look(|| at(10));
+    reader.keep();
     assert_eq!(price(&mut reader, 99, 99), (true, "nothing"), "no instant is ahead");
     writer.publish(&numbered(20));
     assert_eq!(price(&mut reader, 5, 5), (false, "nothing"), "another plan");
     reader.look(|| at(11));
+    reader.keep();
     assert_eq!(price(&mut reader, 12, 12), (true, "the time"), "strict");
+    reader.look(|| at(11));
+    writer.publish(&numbered(20));
+    reader.plan();
+    reader.keep();
+    assert_eq!(price(&mut reader, 5, 5), (false, "nothing"), "the look was of the plan before");
 }
 
 #[test]
@@ -184,6 +195,7 @@ fn a_plan_that_is_published_again_is_looked_at_again() {
     let mut reader = PlanReader::new(&cell);
     let now = || LocalTime::from_nanos(9);
     let got = reader.look(now);
+    reader.keep();
     assert!(reader.is_unchanged(|| None, now));
     assert_eq!(writer.publish_again(), 1);
     assert!(!reader.is_unchanged(|| None, now));
