@@ -46,12 +46,7 @@ impl ReadPath {
         for (generation, image) in contents {
             shelf.put(generation.digest, Arc::new(Held::new(image, None)));
         }
-        let writer = loop {
-            // The cell is new: nobody has claimed it.
-            if let Some(writer) = PlanWriter::new(cell.clone()) {
-                break writer;
-            }
-        };
+        let writer = PlanWriter::new(cell.clone()).expect("a cell that was just made has no writer");
         ReadPath { writer, cell, shelf }
     }
 
