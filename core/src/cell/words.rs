@@ -74,12 +74,22 @@ impl<const N: usize> WordCell<N> {
 
     /// The current words and their version; `None` where two publishes began meanwhile.
     pub fn try_load(&self) -> Option<(u32, [u32; N])> {
-        let version = self.version();
+        self.try_load_as(self.version())
+    }
+
+    /// The words of this version, which was loaded before.
+    fn try_load_as(&self, version: u32) -> Option<(u32, [u32; N])> {
         let block = self.block(version);
         let words = core::array::from_fn(|at| block.words[at].load(WORDS_ORDER.1));
         let sum = block.checksum.load(WORDS_ORDER.1);
         // After the words: see the head of this file.
         let serial = block.serial.load(Ordering::Relaxed);
+        // Seeded: whatever whole value stands in the block is taken, and it may not be published yet.
+        let version = if cfg!(downbeat_bug = "by_serial") { serial } else { version };
+        if cfg!(downbeat_bug = "restored_serial") && serial != version {
+            // Seeded: a reader writes.
+            block.serial.store(version, Ordering::Relaxed);
+        }
         let same = serial == version || cfg!(downbeat_bug = "no_recheck");
         let whole = sum == checksum(version, &words) || cfg!(downbeat_bug = "no_checksum");
         (same && whole).then_some((version, words))
@@ -90,14 +100,19 @@ impl<const N: usize> WordCell<N> {
     /// middle of a publish loads at the first try.
     pub fn load(&self) -> (u32, [u32; N]) {
         let mut tries = 0u32;
+        let mut version = self.version();
         loop {
-            if let Some(loaded) = self.try_load() {
+            if let Some(loaded) = self.try_load_as(version) {
                 return loaded;
             }
             // The checker can't end a loop that a seeded bug makes endless.
             tries = tries.saturating_add(1);
             assert!(!cfg!(downbeat_loom) || tries < 8, "a load that doesn't come back");
             spin_loop();
+            // Seeded: the reader goes on looking for what is replaced.
+            if !cfg!(downbeat_bug = "first_version") {
+                version = self.version();
+            }
         }
     }
 
