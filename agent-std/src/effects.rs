@@ -32,7 +32,7 @@ impl Driver {
         let now = reading.local;
         for effect in effects {
             match effect {
-                Effect::Hello => self.send(&ToServer::Hello(self.hello.clone())),
+                Effect::Hello => drop(self.send(&ToServer::Hello(self.hello.clone()))),
                 Effect::Send(request) => self.send_request(request),
                 Effect::Publish(plan) => self.publish(now, &plan),
                 Effect::Begin { target, .. } => self.begin(now, target, cause.route),
@@ -49,18 +49,29 @@ impl Driver {
         if let RequestBody::Route { have, .. } = &request.body {
             self.have = *have;
         }
-        if request.body == RequestBody::Time
+        let for_content = matches!(request.body, RequestBody::Route { .. } | RequestBody::Fetch { .. });
+        let sent = self.in_datagram(&request) || {
+            // As late as can be, so that the enclosure's upper end ages as little as can be.
+            self.send(&ToServer::Request(Request { sent: self.clock.now(), ..request }))
+        };
+        if sent {
+            self.board.count(|counters| {
+                counters.requests += 1;
+                counters.content_requests += u64::from(for_content);
+            });
+        }
+    }
+
+    /// Sends a time sample past the connection, where that can be.
+    fn in_datagram(&mut self, request: &Request) -> bool {
+        request.body == RequestBody::Time
             && let Link::Up(line) = &mut self.link
             && let Some(path) = &mut line.time_path
             && path.ask(request.incarnation, request.number, || self.clock.now())
-        {
-            return;
-        }
-        // As late as can be, so that the enclosure's upper end ages as little as can be.
-        self.send(&ToServer::Request(Request { sent: self.clock.now(), ..request }));
     }
 
-    fn send(&mut self, message: &ToServer) {
+    /// False where the message is dropped.
+    fn send(&mut self, message: &ToServer) -> bool {
         let sent = match &mut self.link {
             Link::Up(line) => line.send(message),
             Link::Down { .. } | Link::Dialing(_) => false,
@@ -68,6 +79,7 @@ impl Driver {
         if !sent {
             self.board.count(|counters| counters.unsent += 1);
         }
+        sent
     }
 
     /// The content of both generations stands on the shelf before a plan names them.

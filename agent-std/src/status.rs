@@ -77,6 +77,10 @@ pub struct Counters {
     pub clock_breaks: u64,
     /// Frames that could not be sent, because the connection took no more.
     pub unsent: u64,
+    /// Requests handed to a connection, repeated ones and time samples included.
+    pub requests: u64,
+    /// Those of `requests` that ask for content: routes to it, and its bytes.
+    pub content_requests: u64,
     /// Switches to a new generation.
     pub switches: u64,
     /// Times that content was found damaged.

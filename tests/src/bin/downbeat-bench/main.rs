@@ -17,9 +17,11 @@ mod peers;
 mod promotion;
 mod read;
 mod report;
+mod time;
 mod wire;
 
 use report::Report;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How a run is to be made.
@@ -28,6 +30,8 @@ struct Options {
     /// Fewer records and repetitions: whether it works, not how fast.
     quick: bool,
     json: bool,
+    /// Where plots are written, as SVG.
+    svg: Option<&'static Path>,
 }
 
 /// A part of a suite: its name, and what measures its rows.
@@ -55,10 +59,15 @@ const SUITES: &[(&str, &str, &[Measure])] = &[
         "what a read and a publish cost, beside other ways to share a value that is replaced",
         &[("reads", read::reads), ("publishes", read::publishes)],
     ),
+    (
+        "time",
+        "many processes that go over to new data, beside etcd, Redis, polling and sleeping",
+        &[("together", time::together)],
+    ),
 ];
 
 fn usage() -> String {
-    let mut text = "usage: downbeat-bench SUITE [PART]... [--quick] [--json]\n\n".to_string();
+    let mut text = "usage: downbeat-bench SUITE [PART]... [--quick] [--json] [--svg FOLDER]\n\n".to_string();
     for (name, about, parts) in SUITES {
         let parts: Vec<&str> = parts.iter().map(|(part, _)| *part).collect();
         text += &format!(
@@ -67,14 +76,20 @@ fn usage() -> String {
         );
     }
     text + "\n  --quick    less of everything: no bar is judged\n  \
-            --json     for programs\n\nThe exit status is 1 where a bar is missed."
+            --json     for programs\n  --svg      writes plots there, where a part has some\n\nThe exit status is 1 where a bar is missed."
 }
 
 fn main() -> ExitCode {
-    if let Some(done) = follower::run_if_asked() {
+    if let Some(done) = follower::run_if_asked().or_else(time::run_if_asked) {
         return done;
     }
-    let (flags, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.starts_with('-'));
+    let mut given: Vec<String> = std::env::args().skip(1).collect();
+    let svg = given.iter().position(|word| word == "--svg").filter(|at| at + 1 < given.len()).map(|at| {
+        let folder = given.drain(at..at + 2).next_back().unwrap_or_default();
+        // Known for as long as the program runs.
+        &*Box::leak(std::path::PathBuf::from(folder).into_boxed_path())
+    });
+    let (flags, words): (Vec<_>, Vec<_>) = given.into_iter().partition(|word| word.starts_with('-'));
     let has = |flag: &str| flags.iter().any(|given| given == flag);
     let mut known = flags.iter().all(|flag| ["--quick", "--json"].contains(&flag.as_str()));
     let suite = words.split_first().and_then(|(suite, wanted)| {
@@ -94,7 +109,7 @@ fn main() -> ExitCode {
         }
         return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
     };
-    let options = Options { quick: has("--quick"), json: has("--json") };
+    let options = Options { quick: has("--quick"), json: has("--json"), svg };
     let mut report = Report::new(name, options.quick);
     for (_, measure) in parts {
         if let Err(error) = measure(options, &mut report) {

@@ -1,0 +1,181 @@
+//! A farm of agents in processes of their own, beside a server in this one: its cycles, each with one
+//! changed record, and what they were like.
+
+use super::agents::{DATASET, FARM, KEY};
+use super::fleet::Fleet;
+use super::run::Run;
+use super::summary::{median, micros, spread};
+use super::told::Told;
+use super::watcher::REPORT;
+use crate::import::begin;
+use downbeat_server::Handle;
+use downbeat_tests::manage;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// What cycles were like; spans are microseconds.
+#[derive(Default)]
+pub(crate) struct Cycles {
+    pub(crate) run: Run,
+    /// `staged_from` less `active_until`, of each agent and activation.
+    pub(crate) holds: Vec<f64>,
+    /// By how much that is more than 2ε at the switch.
+    pub(crate) over: Vec<f64>,
+    /// ε at the switch.
+    pub(crate) epsilons: Vec<f64>,
+    /// What a read that was held waited beyond the hold.
+    pub(crate) beyond: Vec<f64>,
+    /// Requests of each agent in each cycle, content aside.
+    pub(crate) requests: Vec<f64>,
+    /// What a read costs, by process, in nanoseconds.
+    pub(crate) costs: Vec<f64>,
+    /// Boundaries that a plan decided which was published later than its own instant.
+    pub(crate) late: i64,
+    /// Reads that got an error.
+    pub(crate) failed: i64,
+}
+
+impl Cycles {
+    pub(crate) fn add(&mut self, other: Cycles) {
+        self.run.add(other.run);
+        let pairs = [
+            (&mut self.holds, other.holds),
+            (&mut self.over, other.over),
+            (&mut self.epsilons, other.epsilons),
+            (&mut self.beyond, other.beyond),
+            (&mut self.requests, other.requests),
+            (&mut self.costs, other.costs),
+        ];
+        pairs.into_iter().for_each(|(all, more)| all.extend(more));
+        self.late += other.late;
+        self.failed += other.failed;
+    }
+
+    /// Adds what one process told of an epoch that counts.
+    fn take(&mut self, told: &Told, epoch: u64) {
+        let boundary: Option<[i64; 4]> = told.numbers("boundary", epoch);
+        let switched: Option<[i64; 2]> = told.numbers("switched", epoch);
+        let (Some([from, until, _, late]), Some([epsilon, requests])) = (boundary, switched) else { return };
+        self.late += late;
+        let hold = micros(from - until);
+        self.holds.push(hold);
+        self.over.push(hold - 2.0 * micros(epsilon));
+        self.epsilons.push(micros(epsilon));
+        if let Some([_, before]) = told.numbers("switched", epoch - 1) {
+            self.requests.push((requests - before) as f64);
+        }
+        if let Some([began, first, ..]) = told.numbers::<4>("reads", epoch)
+            && (until..from).contains(&began)
+        {
+            self.beyond.push(micros(first - from));
+        }
+    }
+}
+
+/// The settings of a farm of so many agents, that are armed in time on a machine with few processors; and its
+/// interval.
+pub(crate) fn settings(processes: usize) -> (Value, Duration) {
+    let (interval, window) = match processes {
+        ..=16 => (2_000, 40),
+        17..=64 => (2_500, 80),
+        _ => (3_500, 150),
+    };
+    let settings = json!({
+        "interval": format!("{interval}ms"), "lead": format!("{}ms", interval / 2), "lease": "300ms",
+        "round_trip": "250ms", "stagger": "200ms", "retrieve": "250ms",
+        "sample_window": format!("{window}ms"),
+    });
+    (settings, Duration::from_millis(interval))
+}
+
+/// Runs a farm in a mode until so many activations were made by agents that had come before.
+pub(crate) fn cycles(mode: &str, processes: usize, wanted: u64) -> io::Result<Cycles> {
+    let folder = tempfile::tempdir()?;
+    let (settings, interval) = settings(processes);
+    let server = begin(folder.path(), &settings)?;
+    put(&server, 1)?;
+    let mut fleet = Fleet::begin(mode, &server.control().to_string(), processes)?;
+    // What is staged now may be the first that an agent found.
+    let first = status(&server)?.epoch + 1;
+    let mut value = 1;
+    loop {
+        let status = status(&server)?;
+        // The last that counts has gone live.
+        if status.epoch > first + wanted {
+            break;
+        }
+        sleep(status.left + interval / 3);
+        value += 1;
+        put(&server, value)?;
+    }
+    sleep(interval / 3);
+    let told = fleet.ask(REPORT)?;
+    if told.iter().any(|told| told.of("missed").next().is_some()) {
+        return Err(io::Error::other("a process was too slow to take down what its agent did"));
+    }
+    let epochs: Vec<u64> = (first + 1..=first + wanted).collect();
+    epochs.iter().try_for_each(|epoch| is_one_content(&told, *epoch))?;
+    let events: Vec<_> = epochs.iter().filter_map(|epoch| event(&told, *epoch)).collect();
+    let run = Run { events: epochs.len(), ..Run::of(&mut fleet, &told, &events)? };
+    let mut cycles = Cycles { run, ..Cycles::default() };
+    for told in &told {
+        events.iter().for_each(|(epoch, ..)| cycles.take(told, *epoch));
+        cycles.costs.extend(told.numbers("cost", 0).map(|[cost]: [i64; 1]| cost as f64));
+        cycles.failed += told.numbers("failed", 0).map_or(0, |[failed]: [i64; 1]| failed);
+    }
+    fleet.end()?;
+    server.stop();
+    Ok(cycles)
+}
+
+/// An activation in which every process was armed before T: its epoch, from the first boundary to the
+/// last, and T as the agents together have it, the boundary in the middle.
+fn event(told: &[Told], epoch: u64) -> Option<(u64, f64, i64)> {
+    let boundaries: Vec<Option<[i64; 4]>> = told.iter().map(|told| told.numbers("boundary", epoch)).collect();
+    let spread = spread(boundaries.iter().map(|boundary| boundary.map(|[from, ..]| from)))?;
+    let at = median(boundaries.iter().flatten().map(|[from, ..]| *from).collect())?;
+    let armed = boundaries.iter().flatten().all(|[_, _, armed, _]| *armed < at);
+    armed.then_some((epoch, spread, at))
+}
+
+/// Whatever process read an epoch got the same value from it, and another than from the epoch before.
+fn is_one_content(told: &[Told], epoch: u64) -> io::Result<()> {
+    let values = |epoch| -> BTreeSet<i64> {
+        told.iter().filter_map(|told| Some(told.numbers::<4>("reads", epoch)?[3])).collect()
+    };
+    let (before, now) = (values(epoch - 1), values(epoch));
+    if now.len() == 1 && before.is_disjoint(&now) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("epoch {epoch} was read as {now:?}, the one before as {before:?}")))
+}
+
+/// Where a farm stands.
+struct Status {
+    epoch: u64,
+    /// Until its activation.
+    left: Duration,
+}
+
+fn status(server: &Handle) -> io::Result<Status> {
+    let answer = manage::ask(server.http(), "GET", &format!("/v1/farms/{FARM}"), b"");
+    let (_, status) = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let nanos = |instant: &str| status[instant]["ns"].as_i64();
+    let (Some(epoch), Some(now), Some(activation)) =
+        (status["epoch"].as_u64(), nanos("now"), nanos("activation"))
+    else {
+        return Err(io::Error::other(format!("the farm's status is {status}")));
+    };
+    Ok(Status { epoch, left: Duration::from_nanos(activation.saturating_sub(now).max(0).unsigned_abs()) })
+}
+
+fn put(server: &Handle, value: u64) -> io::Result<()> {
+    let path = format!("/v1/farms/{FARM}/records/{DATASET}/{KEY}");
+    match manage::ask(server.http(), "PUT", &path, value.to_string().as_bytes()) {
+        Some((200, _)) => Ok(()),
+        answer => Err(io::Error::other(format!("a put is answered {answer:?}"))),
+    }
+}
