@@ -117,7 +117,9 @@ async fn a_restarted_agent_serves_what_is_live() {
     let server = Server::start(records(&[("a", "k", "1")])).await;
     for mode in [Mode::Prompt, Mode::Strict] {
         let agent = server.agent().mode(mode).start().await.unwrap();
-        until(&agent, "a cycle", |status| status.counters.switches >= 1).await;
+        let counters = until(&agent, "a cycle", |status| status.counters.switches >= 1).await.counters;
+        // A route and bytes; and a table and the time samples beside them.
+        assert!((2..counters.requests).contains(&counters.content_requests), "{counters:?}");
         let before = agent.reader().read().unwrap().epoch();
         agent.kill().await;
         server.put("a", "k", &format!("after {mode:?}"));

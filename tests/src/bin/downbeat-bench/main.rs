@@ -113,7 +113,9 @@ fn main() -> ExitCode {
     let mut report = Report::new(name, options.quick);
     for (_, measure) in parts {
         if let Err(error) = measure(options, &mut report) {
-            eprintln!("a measurement failed: {error}; make room for 4 GiB in the folder for temporary files");
+            eprintln!(
+                "a measurement failed: {error}; the suite content needs 4 GiB in the folder for temporary files"
+            );
             return ExitCode::from(2);
         }
     }

@@ -7,6 +7,7 @@ use downbeat_agent::core::time::LocalTime;
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -16,8 +17,10 @@ use super::watcher::lock;
 const EVERY: i64 = 10_000_000;
 /// Reads are near an instant within so much of it, in nanoseconds.
 const NEAR: i64 = 5_000_000;
-/// Reads whose mean is what one costs.
-const COSTED: u32 = 1_000;
+/// Reads whose mean is what one costs, and how often that is measured: the median counts, since others run
+/// meanwhile.
+const COSTED: i64 = 100;
+const COSTED_TIMES: usize = 15;
 
 /// What a read saw.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,12 +103,17 @@ pub(crate) fn sleep_until(nanos: i64) {
 
 /// Reads for as long as the process lives.
 pub(crate) fn read_on(mut source: Source, phase: i64, readings: &Mutex<Readings>) {
-    let since = Instant::now();
-    let read = (0..COSTED).filter(|_| source().is_some()).count();
-    let each = since.elapsed().as_nanos() as i64 / i64::from(COSTED);
+    let mut costs = [(); COSTED_TIMES].map(|()| {
+        let since = Instant::now();
+        (0..COSTED).for_each(|_| {
+            black_box(source());
+        });
+        since.elapsed().as_nanos() as i64 / COSTED
+    });
+    costs.sort_unstable();
     // Nothing is reserved while reads are measured: half an hour fits.
     lock(readings).instants.reserve(180_000);
-    lock(readings).cost = if read > 0 { each } else { i64::MAX };
+    lock(readings).cost = costs[COSTED_TIMES / 2];
     let mut next = monotonic() / EVERY * EVERY + phase;
     loop {
         next += EVERY;

@@ -16,20 +16,22 @@ use std::time::Duration;
 
 /// Fewer counted events than this at most processes, and a bar is not met.
 const LEAST: usize = 30;
+/// Said of a peer that can't be measured; a bar against it is not met.
+const MISSING: &str = "MISSING: it is not installed";
 /// Between two events of systems that wake their processes.
 const APART: Duration = Duration::from_millis(300);
 /// The same where each process looks once a second.
 const APART_POLLED: Duration = Duration::from_millis(2_200);
 
 /// What a system without agents is measured with.
-type Peer = (&'static str, fn(usize, u64) -> io::Result<Option<Run>>, f64);
+type Peer = (&'static str, fn(usize, u64) -> io::Result<Option<Run>>, Option<f64>);
 
-/// The peers, and what share of their p99 ours may be.
+/// The peers, and the bar where there is one: what share of their p99 ours may be.
 const PEERS: [Peer; 4] = [
-    ("clock_nanosleep", sleeping, 1.0 / 100.0),
-    ("Redis publish/subscribe", subscribed, 1.0 / 200.0),
-    ("etcd watch", watched, 1.0 / 200.0),
-    ("polling each second", polled, f64::NAN),
+    ("clock_nanosleep", sleeping, Some(1.0 / 100.0)),
+    ("Redis publish/subscribe", subscribed, Some(1.0 / 200.0)),
+    ("etcd watch", watched, Some(1.0 / 200.0)),
+    ("polling each second", polled, None),
 ];
 
 /// How many processes there are, and how often each thing happens to them in one of the rounds.
@@ -99,35 +101,35 @@ impl Measured {
     }
 
     fn spreads(&self, report: &mut Report) {
-        let (_, interval) = farm::settings(self.processes);
-        let window = farm::settings(self.processes).0["sample_window"].clone();
+        let (settings, interval) = farm::settings(self.processes);
+        let window = settings["sample_window"].as_str().unwrap_or_default();
         let counted = |run: &Run| format!("{} of {} counted", run.spreads.len(), run.events);
         let mut ours = Vec::new();
         for (mode, cycles) in self.modes() {
             let row = self.row(&format!("boundary spread, {mode}"), &cycles.run.spreads);
             ours.push((mode, row.quantile(0.99), row.samples()));
             report.push(row.note(format!(
-                "{}; interval {} s, sample_window {}; {} plans came after their own instant",
+                "{}; interval {} s, sample_window {window}; {} plans came after their own instant",
                 counted(&cycles.run),
                 interval.as_secs_f64(),
-                window.as_str().unwrap_or_default(),
                 cycles.late
             )));
         }
         for ((name, _, share), run) in PEERS.iter().zip(&self.peers) {
-            let samples = run.as_ref().map_or(&[][..], |run| &run.spreads);
-            let row = self.row(name, samples);
+            let row = self.row(name, run.as_ref().map_or(&[], |run| &run.spreads));
             let (p99, events) = (row.quantile(0.99), row.samples());
-            report.push(row.note(run.as_ref().map_or("MISSING: it is not installed".into(), counted)));
-            if !self.most || share.is_nan() {
-                continue;
-            }
+            report.push(row.note(run.as_ref().map_or(MISSING.into(), counted)));
+            let Some(share) = share.filter(|_| self.most) else { continue };
             for (mode, own, own_events) in &ours {
                 let what = format!("  p99 of the boundary spread, {mode} / that of {name}");
                 let enough = *own_events >= LEAST && events >= LEAST;
+                let note = match (run, enough) {
+                    (None, _) => MISSING.into(),
+                    (_, false) => format!("fewer than {LEAST} were counted"),
+                    (_, true) => String::new(),
+                };
                 let ratio = if enough { vec![own / p99] } else { vec![] };
-                let note = if enough { String::new() } else { format!("fewer than {LEAST} were counted") };
-                report.push(Row::new(&what, Unit::Ratio, ratio).bar(*share).note(note));
+                report.push(Row::new(&what, Unit::Ratio, ratio).bar(share).note(note));
             }
         }
     }
@@ -158,7 +160,7 @@ impl Measured {
         let Cycles { run, failed, .. } = &self.prompt;
         let note = format!("{}; {failed} reads got an error", counted(run));
         report.push(control("prompt: latest read of the old − earliest of the new", run).note(note));
-        report.push(read.note("the mean of 1,000, of each process"));
+        report.push(read.note("of each process: means of 100, their median"));
         let excess = Row::new("  control less boundary spread, prompt", Unit::Micros, run.excesses.clone());
         report.push(excess.bar_most(cost / 1e3).needs(LEAST).note("the bar is what a read costs"));
         let Cycles { run, failed, .. } = &self.strict;
@@ -167,7 +169,7 @@ impl Measured {
         for ((name, ..), run) in PEERS.iter().zip(&self.peers) {
             match run {
                 Some(run) => report.push(control(name, run).note(counted(run))),
-                None => report.push(self.row(&format!("control, {name}"), &[]).note("MISSING")),
+                None => report.push(self.row(&format!("control, {name}"), &[]).note(MISSING)),
             }
         }
     }
