@@ -207,3 +207,19 @@ impl Report {
         json!({ "suite": self.suite, "quick": self.quick, "machine": machine::describe(), "rows": rows })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_on_its_own_figure_and_needs_its_samples() {
+        let row = || Row::new("", Unit::Micros, (1..=200).map(f64::from).collect());
+        assert_eq!(row().met(), None);
+        assert_eq!([100.0, 99.0].map(|bar| row().bar(bar).met()), [Some(true), Some(false)]);
+        assert_eq!([198.0, 197.0].map(|bar| row().bar_p99(bar).met()), [Some(true), Some(false)]);
+        assert_eq!([200.0, 199.0].map(|bar| row().bar_most(bar).met()), [Some(true), Some(false)]);
+        assert_eq!([200, 201].map(|least| row().bar(100.0).needs(least).met()), [Some(true), Some(false)]);
+        assert_eq!(Row::new("", Unit::Ratio, vec![]).bar(1.0).met(), Some(false), "nothing was measured");
+    }
+}

@@ -188,3 +188,50 @@ fn put(server: &Handle, value: u64) -> io::Result<()> {
         answer => Err(io::Error::other(format!("a put is answered {answer:?}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(lines: &[&str]) -> Told {
+        let mut told = Told::default();
+        assert!(lines.iter().all(|line| told.read(line)));
+        told
+    }
+
+    #[test]
+    fn an_activation_counts_if_all_were_armed_before_it() {
+        // from, until, armed, late
+        let [first, second] = [told(&["boundary 7 5000 3000 100 0"]), told(&["boundary 7 6500 4000 4999 1"])];
+        assert_eq!(event(&[first.clone(), second.clone()], 7), Some((7, 1.5, 6_500)));
+        let too_late = told(&["boundary 7 9000 3000 9000 1"]);
+        assert_eq!(event(&[first.clone(), second.clone(), too_late], 7), None);
+        assert_eq!(event(&[first, second, told(&[])], 7), None, "it went over to nothing");
+    }
+
+    #[test]
+    fn an_epoch_is_one_value_and_another_than_the_one_before() {
+        // began, first, last, value
+        let all = [told(&["reads 6 1 2 3 20", "reads 7 4 5 6 21", "reads 8 7 8 9 21"]), told(&[])];
+        assert_eq!([7, 8].map(|epoch| is_new(&all, epoch)), [true, false]);
+        assert!(agrees(&all, 7).is_ok());
+        let other = [all[0].clone(), told(&["reads 7 4 5 6 20"])];
+        assert!(agrees(&other, 7).is_err() && !is_new(&other, 7));
+    }
+
+    #[test]
+    fn what_a_process_tells_is_taken_in_its_units() {
+        let told = told(&[
+            "boundary 7 50000 20000 100 0",
+            "switched 6 15100 40",
+            "switched 7 15100 52",
+            // It began in the hold, and got the new 1.5 µs after it.
+            "reads 7 30000 51500 90000 3",
+        ]);
+        let mut cycles = Cycles::default();
+        cycles.take(&told, 7);
+        assert_eq!((cycles.holds, cycles.epsilons, cycles.requests), (vec![30.0], vec![15.1], vec![12.0]));
+        assert!((cycles.over[0] + 0.2).abs() < 1e-9);
+        assert_eq!(cycles.beyond, [1.5]);
+    }
+}

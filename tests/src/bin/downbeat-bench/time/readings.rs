@@ -3,6 +3,7 @@
 //! and when there were reads at all.
 
 use super::told::Told;
+use super::watcher::lock;
 use downbeat_agent::core::time::LocalTime;
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -10,8 +11,6 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::Instant;
-
-use super::watcher::lock;
 
 /// Between two reads, in nanoseconds.
 const EVERY: i64 = 10_000_000;

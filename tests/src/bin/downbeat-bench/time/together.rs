@@ -138,7 +138,8 @@ impl Measured {
         for (mode, cycles) in self.modes() {
             report.push(self.row(&format!("ε at the switch, {mode}"), &cycles.epsilons));
         }
-        let barred = |row: Row, bar| if self.most { row.bar_p99(bar) } else { row };
+        let least = LEAST * self.processes;
+        let barred = |row: Row, bar| if self.most { row.bar_p99(bar).needs(least) } else { row };
         let hold = self.row("strict hold", &self.strict.holds);
         report.push(barred(hold, 60.0).note("staged_from − active_until, of each agent and activation"));
         report.push(barred(self.row("strict hold less 2ε", &self.strict.over), 0.0));
