@@ -96,8 +96,8 @@ pub(crate) fn strips(strips: &[Strip]) -> String {
     let mut group = "";
     for strip in strips {
         if strip.group != group {
+            y += if group.is_empty() { LINE } else { LINE * 1.5 };
             group = &strip.group;
-            y += LINE;
             text(16.0, y, "group", "start", group);
         }
         y += LINE;
