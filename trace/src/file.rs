@@ -3,7 +3,7 @@
 
 use crate::fault::{FORMAT, Fault};
 use crate::line::{Line, VERSION};
-use downbeat_core::time::LocalTime;
+use downbeat_core::time::{LocalTime, Span};
 
 /// Where a line stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,6 +40,7 @@ impl Process {
 pub(crate) fn read(file: usize, text: &str, host: &mut Option<u64>, faults: &mut Vec<Fault>) -> Vec<Process> {
     let mut processes: Vec<Process> = Vec::new();
     let mut torn: Option<(Place, String)> = None;
+    let mut off = Span::ZERO;
     for (index, text) in text.lines().enumerate() {
         let place = Place { file, number: index + 1 };
         let line = match serde_json::from_str::<Line>(text) {
@@ -51,7 +52,8 @@ pub(crate) fn read(file: usize, text: &str, host: &mut Option<u64>, faults: &mut
                 continue;
             }
         };
-        if let Line::Begin { version, host: of } = line {
+        if let Line::Begin { version, host: of, ahead } = line {
+            off = ahead;
             if version != VERSION {
                 faults.push(Fault::at(FORMAT, place, format!("version {version} is not understood")));
                 return Vec::new();
@@ -87,7 +89,7 @@ pub(crate) fn read(file: usize, text: &str, host: &mut Option<u64>, faults: &mut
             faults.push(Fault::at(FORMAT, place, text));
         }
         process.ended = matches!(line, Line::End { .. });
-        process.lines.push((place, line));
+        process.lines.push((place, line.without(off)));
     }
     match (torn, processes.last_mut()) {
         // Only what isn't even a whole line.

@@ -1,8 +1,9 @@
 //! What stands in a trace: one [`Line`] a line, as JSON (docs/formats.md). Types only; who writes lines
 //! is in `recorder`, what they have to agree with in `replay`.
 //!
-//! `at` is always the host's undistorted clock in nanoseconds, which all processes of a host share:
-//! it says when, and no machine ever sees it. `now` is the reading that the machine was given.
+//! `at` is always the host's undistorted clock in nanoseconds, which all processes of a host share
+//! (but for what `begin` says): it says when, and no machine ever sees it. `now` is the reading that
+//! the machine was given.
 
 use downbeat_core::agent::{Agent, Config, Start};
 use downbeat_core::effect::{Effects, Verified};
@@ -13,7 +14,7 @@ use downbeat_core::server::{Effect, Verdict};
 use downbeat_core::serving::Serving;
 use downbeat_core::settings::Settings;
 use downbeat_core::table::SyncTable;
-use downbeat_core::time::{LocalTime, Rate, ServerTime};
+use downbeat_core::time::{LocalTime, Rate, ServerTime, Span};
 use downbeat_core::timeline::{Line as Slope, OldLine};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub enum Line {
         version: u8,
         /// The host's boot: traces of different boots or hosts share no clock.
         host: u64,
+        /// How far the process sees the host's clock ahead of what it is: a time namespace of its own.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        ahead: Span,
     },
     /// An agent's machine is made: a life begins.
     Agent {
@@ -269,6 +273,44 @@ pub enum Line {
         /// When.
         at: LocalTime,
     },
+}
+
+fn is_zero(span: &Span) -> bool {
+    *span == Span::ZERO
+}
+
+impl Line {
+    /// The line of a process that saw the host's clock so far ahead of what it is, by the host's clock
+    /// as it is. Only what is of that clock moves: readings of an agent's own clock stay.
+    #[must_use]
+    pub fn without(mut self, ahead: Span) -> Line {
+        let take_off = |at: &mut LocalTime| *at = *at - ahead;
+        match &mut self {
+            Line::Begin { .. } => {}
+            // A server's lines are made of the host's clock.
+            Line::Clock { at, line, .. } => [at, &mut line.bend_local].into_iter().for_each(take_off),
+            Line::Look { from, to, .. } => [from, to].into_iter().for_each(take_off),
+            Line::Agent { at, .. }
+            | Line::In { at, .. }
+            | Line::Server { at, .. }
+            | Line::Found { at, .. }
+            | Line::Over { at, .. }
+            | Line::Made { at, .. }
+            | Line::Transaction { at, .. }
+            | Line::Answer { at, .. }
+            | Line::Operated { at, .. }
+            | Line::Committed { at, .. }
+            | Line::Undone { at, .. }
+            | Line::Read { at, .. }
+            | Line::Scheduled { at, .. }
+            | Line::Shown { at, .. }
+            | Line::Fed { at, .. }
+            | Line::Held { at, .. }
+            | Line::End { at }
+            | Line::Incomplete { at } => take_off(at),
+        }
+        self
+    }
 }
 
 /// How a server's clock came to be in force.

@@ -10,7 +10,7 @@ use crate::line::{Input, Line, VERSION};
 use downbeat_core::agent::{Agent, Config, Start};
 use downbeat_core::effect::Effects;
 use downbeat_core::ids::Name;
-use downbeat_core::time::LocalTime;
+use downbeat_core::time::{LocalTime, Span};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Deref;
@@ -61,7 +61,7 @@ impl Recorder {
             }
         }
         let mut sink = Sink { file, state: State::Open };
-        sink.write(&Line::Begin { version: VERSION, host: host() })?;
+        sink.write(&Line::Begin { version: VERSION, host: host(), ahead: ahead() })?;
         Ok(Recorder { sink: Some(Arc::new(Mutex::new(sink))) })
     }
 
@@ -157,6 +157,20 @@ fn host() -> u64 {
     u128::from_str_radix(&digits, 16).map_or(0, |number| (number >> 64) as u64 ^ number as u64)
 }
 
+/// How far this process sees the host's clock ahead of what it is: the time namespace's offset of the
+/// clock that counts suspension, which is the one that agents and servers go by.
+fn ahead() -> Span {
+    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    boottime_offset(&offsets).unwrap_or(Span::ZERO)
+}
+
+fn boottime_offset(offsets: &str) -> Option<Span> {
+    let fields = offsets.lines().find_map(|line| line.trim().strip_prefix("boottime"))?;
+    let mut fields = fields.split_whitespace().map(|field| field.parse::<i64>().ok());
+    let (secs, nanos) = (fields.next()??, fields.next()??);
+    Some(Span::from_secs(secs) + Span::from_nanos(nanos))
+}
+
 /// An agent's machine whose inputs and outputs are told to a recorder. Queries are the machine's own.
 #[derive(Debug)]
 pub struct Traced {
@@ -222,6 +236,14 @@ mod tests {
         assert_eq!(replayed.faults, []);
         assert_eq!((replayed.killed, replayed.torn, replayed.lines), (1, 1, 4));
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_offset_of_a_time_namespace_is_read() {
+        let offsets = "monotonic        -250         0\nboottime         -300 500000000\n";
+        assert_eq!(boottime_offset(offsets), Some(Span::from_millis(-299_500)));
+        assert_eq!(boottime_offset(""), None);
+        assert_eq!(boottime_offset("boottime 1"), None);
     }
 
     #[test]

@@ -34,6 +34,24 @@ fn the_corpus_is_accepted_whole() {
     );
 }
 
+/// Each of the first two files as its processes would have written it in time namespaces of their own.
+#[test]
+fn a_process_that_sees_the_host_s_clock_elsewhere_and_says_so_is_judged_like_any_other() {
+    for (file, by) in [(SERVER, -250_000 * MILLI), (STRICT, 7_200_000 * MILLI)] {
+        let mut run = sound();
+        shift(&mut run, file, by);
+        assert_ne!(run.judged(), [""; 0], "another clock is found where nobody says so");
+        for line in &mut run.0[file] {
+            if let Line::Whole(line) = line
+                && !line["begin"].is_null()
+            {
+                line["begin"]["ahead"] = by.into();
+            }
+        }
+        assert_eq!(run.judged(), [""; 0], "file {file}");
+    }
+}
+
 /// The run with what its only editor and a reader of the strict agent could have said of it: it was fed
 /// once, from epoch 3 on; epoch 4 has the scheduled record beside that.
 fn sound() -> Run {
@@ -135,6 +153,9 @@ fn shift(run: &mut Run, file: usize, by: i64) {
             let line = line.as_object_mut().expect("a line").values_mut().next().expect("a kind");
             if !line["at"].is_null() {
                 add(&mut line["at"], by);
+            }
+            if !line["line"]["bend_local"].is_null() {
+                add(&mut line["line"]["bend_local"], by);
             }
         }
     }
