@@ -149,12 +149,17 @@ pub(crate) fn wall_nanos() -> i64 {
 /// that nothing of before is ever believed.
 pub(crate) fn boot_id() -> BootId {
     let named = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let number = named.and_then(|text| {
-        let digits: String = text.trim().chars().filter(|digit| *digit != '-').collect();
-        u128::from_str_radix(&digits, 16).ok()
-    });
-    // The number is random, so its halves folded are as good as any hash of it.
-    number.map_or_else(random_boot, |number| BootId((number >> 64) as u64 ^ number as u64))
+    let namespace = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    named.map_or_else(random_boot, |boot| boot_of(&boot, &namespace))
+}
+
+/// Local instants of two time namespaces are of two clocks, so they count as two boots.
+fn boot_of(boot: &str, namespace: &str) -> BootId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(boot.trim().as_bytes()).update(namespace.as_bytes());
+    let mut first = [0; 8];
+    hasher.finalize_xof().fill(&mut first);
+    BootId(u64::from_le_bytes(first))
 }
 
 fn random_boot() -> BootId {
@@ -289,7 +294,13 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_has_one_id() {
+    fn a_boot_has_one_id_in_each_time_namespace() {
         assert_eq!(boot_id(), boot_id());
+        let offsets =
+            |secs: i64| format!("monotonic  {secs:>10}         0\nboottime   {secs:>10}         0\n");
+        let here = boot_of("51d5-1\n", &offsets(0));
+        assert_eq!(here, boot_of("51d5-1", &offsets(0)));
+        assert_ne!(here, boot_of("51d5-2", &offsets(0)));
+        assert_ne!(here, boot_of("51d5-1", &offsets(-7_200)));
     }
 }
