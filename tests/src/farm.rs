@@ -4,9 +4,11 @@
 
 mod attendants;
 mod collect;
+mod faults;
 
 use crate::check;
 use crate::history::{Acknowledged, Content, History, Mode, TableSeen};
+use crate::host_view::HostView;
 use crate::manage::ask;
 use crate::processes::{PATIENCE, Process, eventually};
 use crate::program::downbeat;
@@ -14,7 +16,6 @@ use crate::relay::{Relay, Traps};
 use crate::server_time::on_host;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -54,7 +55,9 @@ pub struct Farm {
     folder: TempDir,
     program: PathBuf,
     own_agent: bool,
+    pace: u32,
     boot: u32,
+    view: HostView,
     servers: u32,
     server: Option<Process>,
     control: Place,
@@ -75,6 +78,7 @@ struct Slot {
     lives: u32,
     /// The command that judges generations there.
     check: Option<String>,
+    view: HostView,
 }
 
 impl Farm {
@@ -92,6 +96,15 @@ impl Farm {
     /// # Panics
     /// Something of that does not come about.
     pub fn start_with(name: &str, seed: u64, agents: &[Setup], own_agent: bool) -> Farm {
+        Farm::start_slower(name, seed, agents, own_agent, 1)
+    }
+
+    /// As [`Farm::start_with`], with cycles `pace` times as long: for a host that is too busy for the
+    /// usual ones.
+    ///
+    /// # Panics
+    /// Something of that does not come about.
+    pub fn start_slower(name: &str, seed: u64, agents: &[Setup], own_agent: bool, pace: u32) -> Farm {
         let folder = tempfile::Builder::new().prefix("downbeat-").tempdir().expect("a temporary folder");
         let (control, traps) = (Place::default(), Traps::default());
         let relay = |number| Relay::start(number, control.clone(), traps.clone());
@@ -101,6 +114,7 @@ impl Farm {
             process: None,
             lives: 0,
             check: None,
+            view: HostView::default(),
         };
         let agents: Vec<_> = agents.iter().enumerate().map(slot).collect();
         let mut farm = Farm {
@@ -109,7 +123,9 @@ impl Farm {
             folder,
             program: downbeat(),
             own_agent,
+            pace,
             boot: 1,
+            view: HostView::default(),
             servers: 0,
             server: None,
             control,
@@ -129,9 +145,11 @@ impl Farm {
     }
 
     fn make(&self) {
+        let millis = |millis: u32| format!("{}ms", millis * self.pace);
         let settings = serde_json::json!({
-            "interval": "1600ms", "lead": "600ms", "lease": "200ms", "round_trip": "100ms",
-            "retrieve": "200ms", "stagger": "50ms", "sample_window": "60ms", "early_limit": format!("{EARLY_LIMIT}ns"),
+            "interval": millis(1_600), "lead": millis(600), "lease": millis(200), "round_trip": millis(100),
+            "retrieve": millis(200), "stagger": millis(50), "sample_window": millis(60),
+            "early_limit": format!("{EARLY_LIMIT}ns"),
         });
         let new = serde_json::json!({ "farm": FARM, "settings": settings, "generations_kept": 1_000_000 });
         let http = place(&self.http).expect("the server runs");
@@ -153,7 +171,7 @@ impl Farm {
     /// It runs already, or does not start.
     pub fn start_server(&mut self) -> bool {
         assert!(self.server.is_none(), "the server runs");
-        let mut command = Command::new(&self.program);
+        let mut command = self.view.command(&self.program);
         command.arg("serve").arg("--data").arg(self.folder.path().join("server"));
         command.args(["--control", "127.0.0.1:0", "--http", "127.0.0.1:0", "--json"]);
         command.args((!self.own_agent).then_some("--no-own-agent"));
@@ -175,20 +193,6 @@ impl Farm {
         said["continued"] == true
     }
 
-    /// `kill -9` on the server.
-    pub fn kill_server(&mut self) {
-        set(&self.control, None);
-        set(&self.http, None);
-        if let Some(server) = self.server.take() {
-            server.kill();
-        }
-    }
-
-    /// From here on the server finds itself on another boot of its host.
-    pub fn reboot(&mut self) {
-        self.boot += 1;
-    }
-
     /// Starts an agent on its state directory.
     ///
     /// # Panics
@@ -200,7 +204,7 @@ impl Farm {
         assert!(slot.process.is_none(), "agent {agent} runs");
         slot.lives += 1;
         let lives = slot.lives;
-        let mut command = Command::new(&self.program);
+        let mut command = slot.view.command(&self.program);
         command.arg("agent").arg("--server").arg(slot.relay.address().to_string()).args(["--farm", FARM]);
         command.arg("--mode").arg(if slot.setup.mode == Mode::Strict { "strict" } else { "prompt" });
         command.arg("--state-dir").arg(here.join("state")).args(["--json", "--repeat", "5ms"]);
@@ -219,11 +223,6 @@ impl Farm {
         slot.process = Some(process);
     }
 
-    /// From its next start on an agent has each generation judged by a command.
-    pub fn check(&mut self, agent: usize, command: &str) {
-        self.agents[agent].check = Some(command.to_owned());
-    }
-
     /// What an agent has logged, over all its lives.
     pub fn logged(&self, agent: usize) -> String {
         std::fs::read_to_string(self.agent_folder(agent).join("errors.txt")).unwrap_or_default()
@@ -232,13 +231,6 @@ impl Farm {
     /// Where an agent keeps its state.
     pub fn state_folder(&self, agent: usize) -> PathBuf {
         self.agent_folder(agent).join("state")
-    }
-
-    /// `kill -9` on an agent.
-    pub fn kill_agent(&mut self, agent: usize) {
-        if let Some(process) = self.agents[agent].process.take() {
-            process.kill();
-        }
     }
 
     /// How many agents there are.
@@ -259,12 +251,6 @@ impl Farm {
     /// The relay before an agent.
     pub fn relay(&self, agent: usize) -> &Relay {
         &self.agents[agent].relay
-    }
-
-    /// Leads new connections of agents elsewhere, and cuts those that stand.
-    pub fn lead_agents_to(&self, address: SocketAddr) {
-        set(&self.control, Some(address));
-        self.agents.iter().for_each(|slot| slot.relay.cut());
     }
 
     /// All processes that were started and not killed run still.

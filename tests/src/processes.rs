@@ -1,5 +1,8 @@
-//! Child processes that are killed with `kill -9`, and with the test at the latest.
+//! Child processes that are killed with `kill -9`, and with the test at the latest. They can be stopped
+//! where they are (SIGSTOP), and go on later.
 
+use crate::host_view::clear_away;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -9,9 +12,16 @@ use std::time::{Duration, Instant};
 /// How long anything may take that must come. Generous: it only ends a run that hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What runs a program in namespaces of its own: the program is its only child.
+pub(crate) const UNSHARE: &str = "unshare";
+
 /// A process. Dropped, it is killed.
 #[derive(Debug)]
-pub struct Process(Child);
+pub struct Process {
+    child: Child,
+    /// Whether the child is [`UNSHARE`], and the program a child of it.
+    wrapped: bool,
+}
 
 impl Process {
     /// Starts a program whose errors go to a file (appended), and returns its first line of output.
@@ -22,9 +32,8 @@ impl Process {
         let file =
             File::options().create(true).append(true).open(errors).map_err(|error| error.to_string())?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
-        let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
-        let output = child.stdout.take();
-        let process = Process(child);
+        let mut process = Process::spawn(&mut command).map_err(|error| format!("{command:?}: {error}"))?;
+        let output = process.child.stdout.take();
         let mut line = String::new();
         if let Some(output) = output {
             let mut output = BufReader::new(output);
@@ -46,7 +55,55 @@ impl Process {
     pub fn printing(mut command: Command, output: &Path, errors: &Path) -> std::io::Result<Process> {
         let errors = File::options().create(true).append(true).open(errors)?;
         command.stdin(Stdio::null()).stdout(File::create(output)?).stderr(errors);
-        command.spawn().map(Process)
+        Process::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> std::io::Result<Process> {
+        let wrapped = command.get_program() == UNSHARE;
+        Ok(Process { child: command.spawn()?, wrapped })
+    }
+
+    /// The program's own process.
+    fn program(&self) -> Option<Pid> {
+        let id = self.child.id();
+        if !self.wrapped {
+            return Pid::from_raw(id.cast_signed());
+        }
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    }
+
+    fn signal(&self, signal: Signal) -> bool {
+        self.program().is_some_and(|program| kill_process(program, signal).is_ok())
+    }
+
+    /// Stops it (SIGSTOP), and waits until all of its threads stand still.
+    ///
+    /// # Panics
+    /// It is gone, or doesn't stop.
+    pub fn stop(&self) {
+        assert!(self.signal(Signal::STOP), "{self:?} can't be stopped");
+        eventually(&format!("{self:?} stopped"), || self.is_stopped().then_some(()));
+    }
+
+    /// Lets it go on after [`Process::stop`].
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn go_on(&self) {
+        assert!(self.signal(Signal::CONT), "{self:?} can't go on");
+    }
+
+    /// Whether all of its threads are stopped.
+    fn is_stopped(&self) -> bool {
+        let Some(program) = self.program() else { return false };
+        let threads = std::fs::read_dir(format!("/proc/{}/task", program.as_raw_nonzero()));
+        let stands = |thread: std::fs::DirEntry| {
+            // The state follows the name, which is in parentheses.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+        };
+        threads.is_ok_and(|threads| threads.flatten().all(stands))
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -61,8 +118,7 @@ impl Process {
 
     /// Asks it to end (SIGTERM), and waits until it has.
     pub fn terminate(mut self) {
-        let asked = Command::new("kill").arg("-TERM").arg(self.0.id().to_string()).status();
-        if asked.is_ok_and(|status| status.success()) {
+        if self.signal(Signal::TERM) {
             // An orderly end takes moments; where it takes longer, dropping this kills it.
             let until = Instant::now() + PATIENCE;
             while self.ended().is_none() && Instant::now() < until {
@@ -73,13 +129,17 @@ impl Process {
 
     /// How it ended by itself, if it did.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.0.try_wait().ok().flatten()
+        self.child.try_wait().ok().flatten()
     }
 
     fn end(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let program = self.program();
+        // It may have ended already. What it was wrapped in ends with it, and not before it.
+        if !(self.wrapped && self.signal(Signal::KILL)) {
+            let _ = self.child.kill();
+        }
+        program.into_iter().for_each(|program| clear_away(program.as_raw_nonzero().get().unsigned_abs()));
+        let _ = self.child.wait();
     }
 }
 

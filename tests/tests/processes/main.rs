@@ -5,6 +5,7 @@ mod bad_input;
 mod boots;
 mod broken_clock;
 mod checked;
+mod clocks;
 mod connections;
 mod damage;
 mod everything;
