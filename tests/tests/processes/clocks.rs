@@ -3,6 +3,7 @@
 //! judged by the replay, as everywhere; here is seen to it that each fault really came about.
 
 mod stopped;
+mod wall;
 
 use downbeat_core::effect::Effect;
 use downbeat_core::serving::{Serving, SwitchPlan};
