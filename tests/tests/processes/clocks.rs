@@ -2,6 +2,7 @@
 //! that step, servers and agents that come back with other clocks. Whether readers were misled is
 //! judged by the replay, as everywhere; here is seen to it that each fault really came about.
 
+mod other;
 mod stopped;
 mod wall;
 
