@@ -68,6 +68,7 @@ impl Driver {
         self.verifying = None;
         self.copied = false;
         self.last_good = last_good;
+        self.settled = None;
         self.ask_worker(reading.local, Job::Forget { keep: last_good });
     }
 }

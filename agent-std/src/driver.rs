@@ -65,6 +65,10 @@ pub(crate) struct Driver {
     /// What is being verified.
     pub(crate) verifying: Option<Digest>,
     pub(crate) last_good: Option<Generation>,
+    /// A time sample was asked for in a datagram, and is not yet waited for.
+    pub(crate) awaits_datagram: bool,
+    /// What the worker was told last of what is served and needed.
+    pub(crate) settled: Option<(Option<Generation>, Vec<Digest>)>,
     pub(crate) copied: bool,
     pub(crate) jobs: Jobs,
     pub(crate) outcomes: channel::UnboundedReceiver<Outcome>,
@@ -92,6 +96,7 @@ impl Driver {
                 Input::Outcome(outcome) => self.on_outcome(outcome),
                 Input::Stop => return self.on_stop().await,
             }
+            self.await_datagrams();
             self.finish_turn();
         }
     }
@@ -212,10 +217,24 @@ impl Driver {
             let Link::Up(line) = &mut self.link else { return };
             let Some(path) = &mut line.time_path else { return };
             let Some((arrived, read)) = path.receive(|| self.clock.read()) else { return };
-            let reading = self.input_time_at(read);
-            if let Arrived::Reply(reply) = arrived {
-                self.give(reading, &Given::Receive(ToAgent::Reply(reply)), &Cause::default());
-            }
+            self.on_datagram(arrived, read);
+        }
+    }
+
+    /// One sample is asked for after the other: while they are answered at once, all are taken in one turn.
+    fn await_datagrams(&mut self) {
+        while std::mem::take(&mut self.awaits_datagram) {
+            let Link::Up(line) = &mut self.link else { return };
+            let Some(path) = &mut line.time_path else { return };
+            let Some((arrived, read)) = path.receive_awake(|| self.clock.read()) else { return };
+            self.on_datagram(arrived, read);
+        }
+    }
+
+    fn on_datagram(&mut self, arrived: Arrived, read: Reading) {
+        let reading = self.input_time_at(read);
+        if let Arrived::Reply(reply) = arrived {
+            self.give(reading, &Given::Receive(ToAgent::Reply(reply)), &Cause::default());
         }
     }
 

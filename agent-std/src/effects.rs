@@ -64,10 +64,12 @@ impl Driver {
 
     /// Sends a time sample past the connection, where that can be.
     fn in_datagram(&mut self, request: &Request) -> bool {
-        request.body == RequestBody::Time
-            && let Link::Up(line) = &mut self.link
-            && let Some(path) = &mut line.time_path
-            && path.ask(request.incarnation, request.number, || self.clock.now())
+        let Link::Up(line) = &mut self.link else { return false };
+        let Some(path) = line.time_path.as_mut().filter(|_| request.body == RequestBody::Time) else {
+            return false;
+        };
+        self.awaits_datagram = path.ask(request.incarnation, request.number, || self.clock.now());
+        self.awaits_datagram
     }
 
     /// False where the message is dropped.
@@ -91,8 +93,12 @@ impl Driver {
         let served = plan.active.filter(|_| !plan.stale);
         self.last_good = served.or(self.last_good);
         // Also what is verified, or was, and isn't named by a plan yet.
-        let held = self.shelf.digests().chain(self.verifying).collect();
-        self.ask_worker(now, Job::Settle { good: served, held });
+        let held: Vec<_> = self.shelf.digests().chain(self.verifying).collect();
+        // Most plans before T only have other instants, and the worker needn't wake for them.
+        if self.settled.as_ref().is_none_or(|settled| (settled.0, &settled.1) != (served, &held)) {
+            self.settled = Some((served, held.clone()));
+            self.ask_worker(now, Job::Settle { good: served, held });
+        }
     }
 
     fn begin(&mut self, now: LocalTime, target: Generation, route: Option<&Route>) {

@@ -147,6 +147,8 @@ impl Builder {
             arrived: Vec::new(),
             verification: 0,
             verifying: None,
+            awaits_datagram: false,
+            settled: None,
             last_good,
             copied: false,
             jobs,

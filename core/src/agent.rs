@@ -234,7 +234,8 @@ impl Agent {
     /// What every input ends with.
     fn settle(&mut self, now: LocalTime, mut effects: Effects) -> Effects {
         // What this input published may lie in the past already, by a sample that came late.
-        if effects.iter().any(|effect| matches!(effect, Effect::Publish(_))) {
+        let published = effects.iter().any(|effect| matches!(effect, Effect::Publish(_)));
+        if published && self.config.guards.on(Guard::HouseKeptFirst) {
             self.keep_house(now, Seen::Now, &mut effects);
         }
         if self.link.is_up() && self.outstanding.is_none() {

@@ -16,8 +16,8 @@ pub(crate) struct Armed {
     left: u8,
     /// When the next one is taken.
     next: LocalTime,
-    /// Between samples.
-    each: Span,
+    /// How long one may take before the next is asked for.
+    patience: Span,
     /// Until when samples can help: T has certainly not passed.
     until: LocalTime,
     /// When the table is read again: when T has certainly passed, and not before `least`.
@@ -39,20 +39,25 @@ pub(crate) enum Seen {
     Now,
 }
 
-/// The samples before T: when they begin, and the span between two of them.
+/// The samples before T: each is asked for when the one before is answered. What wakes an agent is paid once so,
+/// and from the second one on nothing has to be fetched anew on either side, so that they are the narrowest
+/// that the way allows. Agents begin at instants of their own within the window.
 #[derive(Clone, Copy)]
 pub(crate) struct Sampling {
-    /// Before the earliest T.
-    pub(crate) begin: Span,
-    pub(crate) each: Span,
+    /// How long before the earliest T the first one may begin, and
+    pub(crate) window: Span,
+    /// over how much of that agents are spread: what is left then is enough for the trips of all of them.
+    pub(crate) spread: Span,
+    /// How long one may take before the next is asked for.
+    pub(crate) patience: Span,
 }
 
 impl Sampling {
-    /// Spread over the window, and the last one as near to T as its answer allows that takes `trip`: what
-    /// is known ages until T.
+    /// So many, of which each takes a trip.
     pub(crate) fn over(window: Span, samples: u8, trip: Span) -> Sampling {
-        let answer = trip.times(2).or_zero().min(window.part(i64::from(samples) + 1));
-        Sampling { begin: window, each: (window - answer).part(i64::from(samples).max(1)) }
+        let trips = trip.times(i64::from(samples)).or_zero();
+        let patience = window.part(i64::from(samples) + 1).max(trip.times(2));
+        Sampling { window, spread: (window - trips).or_zero(), patience }
     }
 }
 
@@ -60,13 +65,13 @@ impl Armed {
     pub(crate) fn new(
         samples: u8,
         until: LocalTime,
-        Sampling { begin, each }: Sampling,
-        jitter: Span,
+        Sampling { window, patience, .. }: Sampling,
+        delay: Span,
         (read_again, least): (LocalTime, LocalTime),
     ) -> Armed {
-        let next = until - begin + jitter;
+        let next = until - window + delay;
         let read_again = read_again.max(least);
-        Armed { left: samples, next, each, until, read_again, least, decided: false }
+        Armed { left: samples, next, patience, until, read_again, least, decided: false }
     }
 
     /// `idle`: another sample could be asked for.
@@ -86,7 +91,7 @@ impl Armed {
     /// Clears what is not looked at once the last sample was asked for, or the switch is decided.
     pub(crate) fn forget_samples(&mut self) {
         if self.left == 0 || self.decided {
-            (self.left, self.next, self.each) = (0, LocalTime::MIN, Span::ZERO);
+            (self.left, self.next, self.patience) = (0, LocalTime::MIN, Span::ZERO);
         }
         if self.decided {
             self.until = LocalTime::MIN;
@@ -114,9 +119,8 @@ impl Agent {
         let idle = self.outstanding.is_none();
         if self.link.is_up() && armed.left > 0 && armed.next.passed(now) && !armed.until.passed(now) && idle {
             armed.left -= 1;
-            armed.next = armed.next.max(now - armed.each) + armed.each;
             // One that is lost must not cost those after it.
-            let soon = armed.each.max(self.last_trip.times(2)).min(self.round_trip());
+            let soon = armed.patience.max(self.last_trip.times(2)).min(self.round_trip());
             let patience = if armed.left > 0 { soon } else { self.round_trip() };
             self.step = Step::Armed(armed);
             return self.ask_within(now, patience, RequestBody::Time, effects);

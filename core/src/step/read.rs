@@ -170,12 +170,12 @@ impl Agent {
         let until = self.clock.possibly_reached(table.activation).unwrap_or(now);
         let window = table.settings.sample_window.max(self.last_trip.times(4)).or_zero();
         let sampling = Sampling::over(window, self.config.samples, self.last_trip);
-        let jitter = spread(self.config.agent, Purpose::Sample, table.staged.epoch, sampling.each);
+        let delay = spread(self.config.agent, Purpose::Sample, table.staged.epoch, sampling.spread);
         Armed::new(
             self.config.samples,
             until,
             sampling,
-            jitter,
+            delay,
             (self.first_read(table), if now < again { again } else { LocalTime::MIN }),
         )
     }

@@ -90,7 +90,7 @@ pub(super) fn checks() -> Vec<Check> {
                 modes: &[Strict],
                 ..faults("clock-steps-slow-1", 1, STEPS)
             },
-            9729,
+            9714,
         ),
         // A server that is down, or an agent that is cut off, for many intervals.
         check(
