@@ -57,9 +57,15 @@ pub(crate) fn begin(folder: &Path, settings: &Value) -> io::Result<Handle> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let config = Config { control: free, http: free, ..Config::new(folder.join("downbeat.db")) };
     let server = Server::start(config).map_err(io::Error::other)?;
+    create(&server, settings)?;
+    Ok(server)
+}
+
+/// Makes the one farm of a server.
+pub(crate) fn create(server: &Handle, settings: &Value) -> io::Result<()> {
     let farm = json!({ "farm": "main", "settings": settings }).to_string();
     let answer = ask(server.http(), "/v1/farms", farm.as_bytes(), farm.len() as u64)?;
-    if answer.starts_with("HTTP/1.1 201") { Ok(server) } else { Err(io::Error::other(answer)) }
+    if answer.starts_with("HTTP/1.1 201") { Ok(()) } else { Err(io::Error::other(answer)) }
 }
 
 /// Imports a CSV into the farm's one dataset.

@@ -62,7 +62,7 @@ const SUITES: &[(&str, &str, &[Measure])] = &[
     (
         "time",
         "many processes that go over to new data, beside etcd, Redis, polling and sleeping",
-        &[("together", time::together)],
+        &[("together", time::together), ("exchange", time::exchange)],
     ),
 ];
 

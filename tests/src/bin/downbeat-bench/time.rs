@@ -3,12 +3,16 @@
 //!
 //! - `together`: N processes of each system and the spread between the first and the last that sees the
 //!   new; and what readers in them see (the control).
+//! - `exchange`: what samples in datagrams tell of the server's clock, beside the truth, over links of all
+//!   kinds.
 
 mod agents;
 mod etcd;
+mod exchange;
 mod farm;
 mod fleet;
 mod grpc;
+mod link;
 mod plot;
 mod program;
 mod readings;
@@ -21,6 +25,7 @@ mod together;
 mod told;
 mod watcher;
 
+pub(crate) use exchange::exchange;
 pub(crate) use together::together;
 
 use std::process::ExitCode;

@@ -81,7 +81,7 @@ pub(crate) fn settings(processes: usize) -> (Value, Duration) {
     let (interval, window) = match processes {
         ..=16 => (2_000, 40),
         17..=64 => (2_500, 80),
-        _ => (3_500, 1_000),
+        _ => (3_500, 500),
     };
     let settings = json!({
         "interval": format!("{interval}ms"), "lead": format!("{}ms", interval / 2), "lease": "300ms",

@@ -73,8 +73,8 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get(((share * sorted.len() as f64).ceil() as usize).saturating_sub(1)).copied()
 }
 
-/// The spreads of all systems, by the number of their processes.
-pub(crate) fn strips(strips: &[Strip]) -> String {
+/// A strip for each thing that was measured, in its group.
+pub(crate) fn strips(head: &str, strips: &[Strip]) -> String {
     let (from, to) = decades(strips);
     let x = |micros: f64| {
         let share = (micros.max(f64::MIN_POSITIVE).log10() - f64::from(from)) / f64::from(to - from);
@@ -88,8 +88,8 @@ pub(crate) fn strips(strips: &[Strip]) -> String {
             "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" text-anchor=\"{anchor}\">{text}</text>"
         );
     };
-    text(16.0, 26.0, "title", "start", "From the first process to the last that goes over to the new data");
-    text(16.0, 46.0, "faint", "start", "a dot for each event; the line is the median");
+    text(16.0, 26.0, "title", "start", head);
+    text(16.0, 46.0, "faint", "start", "a dot for each measurement; the line is the median");
     text(WIDTH - 16.0, 46.0, "faint", "end", "median · p99");
     let mut y = HEAD;
     let mut marks = String::new();
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn there_is_a_dot_for_each_sample_and_names_are_escaped() {
-        let svg = strips(&[strip(&[1.0, 20.0, 0.0]), strip(&[])]);
+        let svg = strips("head", &[strip(&[1.0, 20.0, 0.0]), strip(&[])]);
         assert_eq!(svg.matches("<circle").count(), 3);
         assert_eq!(svg.matches("not measured").count(), 1);
         assert!(svg.contains("&lt;b &amp; c&gt;") && !svg.contains("NaN") && !svg.contains("<b &"));

@@ -70,7 +70,8 @@ pub(crate) fn together(options: Options, report: &mut Report) -> io::Result<()> 
         strips.extend(all.strips());
     }
     let Some(folder) = options.svg else { return Ok(()) };
-    plot::write(&folder.join("together.svg"), &plot::strips(&strips))
+    let head = "From the first process to the last that goes over to the new data";
+    plot::write(&folder.join("together.svg"), &plot::strips(head, &strips))
 }
 
 /// What was measured with so many processes.
