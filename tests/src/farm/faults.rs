@@ -4,7 +4,9 @@
 use super::{Farm, set};
 use crate::host_view::HostView;
 use crate::tail::Tail;
+use rusqlite::Connection;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 impl Farm {
     /// `kill -9` on the server.
@@ -48,6 +50,15 @@ impl Farm {
     /// It doesn't run.
     pub fn continue_server(&self) {
         self.server.as_ref().expect("the server runs").go_on();
+    }
+
+    /// Keeps the server from writing for as long as what is returned is kept: another connection has begun
+    /// a transaction. `None` where the server is writing itself.
+    pub fn hold_database(&self) -> Option<Connection> {
+        let database = Connection::open(self.folder().join("server/downbeat.db")).ok()?;
+        database.busy_timeout(Duration::ZERO).ok()?;
+        database.execute_batch("BEGIN IMMEDIATE").ok()?;
+        Some(database)
     }
 
     /// SIGSTOP to an agent; it stands still on return, its reader too.

@@ -2,7 +2,9 @@
 
 use super::*;
 use downbeat_tests::host_view::HostView;
+use downbeat_tests::manage::ask;
 use downbeat_trace::How;
+use rusqlite::Connection;
 
 #[test]
 fn an_agent_stopped_beyond_its_promise_serves_nothing_of_before_as_current() {
@@ -107,6 +109,8 @@ fn a_server_stopped_beyond_its_mark_gives_out_no_time_before_it_has_stored_anoth
         let Some(epoch) = armed(&farm, 0..3) else { return give_up(farm) };
         farm.stop_server();
         let stopped = now();
+        // Not where it stopped while it wrote: then the next farm has to show it.
+        let held = farm.hold_database();
         let mut server = farm.server_tail();
         let (before, written) = (clocks(server.lines()).last().expect("a clock").1, server.lines().len());
         // The agents go over by themselves, and then find their promise over.
@@ -122,14 +126,32 @@ fn a_server_stopped_beyond_its_mark_gives_out_no_time_before_it_has_stored_anoth
         wall.iter().for_each(|wall| wall.set_ahead(HOUR));
         let resumed = now();
         farm.continue_server();
-        let (how, after) = eventually("another mark", || clocks(server.lines().get(written..)?).next());
+        let gave_none = held.is_some_and(|held| gives_out_no_time(&farm, &mut server, resumed, held));
+        // What it was about to store when it stopped doesn't count.
+        let newer = |(_, line): &(How, Slope)| line.mark.stored_at > before.mark.until;
+        let (how, after) = eventually("another mark", || clocks(&server.lines()[written..]).find(newer));
         assert!(matches!(how, How::Renewed { .. }), "{how:?}");
         assert!(wall.is_none() || after.slope_after == MOST_SLEW, "{after:?}");
-        assert!(after.mark.stored_at > before.mark.until, "{before:?} {after:?}");
         let history = farm.finish();
         assert_eq!(timelines(&history).len(), 1, "it is one line throughout");
-        went_over == [true; 3] && went_live_between(&history, epoch, (stopped, resumed))
+        gave_none && went_over == [true; 3] && went_live_between(&history, epoch, (stopped, resumed))
     });
+}
+
+/// For as long as a server can't store a mark, because somebody holds its database, it says that it has no
+/// time, and says nothing that bears one from when it goes on.
+fn gives_out_no_time(farm: &Farm, server: &mut Tail, resumed: LocalTime, held: Connection) -> bool {
+    let (_, http) = farm.addresses().expect("the server runs");
+    let health = || ask(http, "GET", "/v1/health", b"");
+    let (status, told) = eventually("a word of its health", health);
+    assert!(status == 503 && told["time"] == false, "{told}");
+    // Agents and the looker ask meanwhile.
+    std::thread::sleep(Duration::from_secs(2));
+    let bears_time = |line: &Line| !matches!(line, Line::Committed { .. } | Line::Undone { .. });
+    let said = server.lines().iter().rfind(|line| bears_time(line) && line.at() >= Some(resumed));
+    assert!(said.is_none(), "without a mark it said {said:?}");
+    drop(held);
+    true
 }
 
 /// The nearest thing to a host that is paused and restored: all stand still, and go on in a bad order.
