@@ -19,7 +19,7 @@ const UNANSWERED_MAX: u32 = 3;
 /// How long an answer is waited for awake.
 const AWAKE: Duration = Duration::from_micros(100);
 /// One in so many samples is tried all the same then.
-const TRIED_AGAIN: u32 = 16;
+const TRIED_AGAIN: u32 = 4;
 
 /// A way for datagrams to a server.
 pub(crate) struct TimePath {
@@ -194,10 +194,10 @@ mod tests {
                 sent.push(number);
             }
         }
-        assert_eq!(sent, [0, 1, 2, 16, 32]);
+        assert_eq!(sent, [0, 1, 2, 4, 8, 12, 16, 20, 24, 28, 32, 36]);
         let mut bytes = [0; 512];
         let (_, from) = silent.recv_from(&mut bytes).await.unwrap();
-        silent.send_to(&reply(32, &KEY), from).await.unwrap();
+        silent.send_to(&reply(36, &KEY), from).await.unwrap();
         assert!(matches!(arrived(&mut path).await, Arrived::Reply(_)));
         assert!(asked(&mut path, 41).await, "an answer says that they do");
     }
