@@ -15,7 +15,7 @@ use crate::time_path::Arrived;
 use crate::worker::{Jobs, Outcome};
 use downbeat_core::agent::Config;
 use downbeat_core::cell::{PlanCell, PlanWriter};
-use downbeat_core::datagram::Key;
+use downbeat_core::datagram::{Key, TimeReply};
 use downbeat_core::effect::PollAt;
 use downbeat_core::frame::Receiver;
 use downbeat_core::ids::{Digest, Generation, Incarnation};
@@ -233,7 +233,8 @@ impl Driver {
 
     fn on_datagram(&mut self, arrived: Arrived, read: Reading) {
         let reading = self.input_time_at(read);
-        if let Arrived::Reply(reply) = arrived {
+        if let Arrived::Reply(TimeReply { incarnation, number, stamp }) = arrived {
+            let reply = Reply { incarnation, number, stamp, body: ReplyBody::Time };
             self.give(reading, &Given::Receive(ToAgent::Reply(reply)), &Cause::default());
         }
     }

@@ -7,7 +7,6 @@
 
 use downbeat_core::datagram::{Key, REPLY_LEN, TimeReply, TimeRequest};
 use downbeat_core::ids::Incarnation;
-use downbeat_core::message::{Reply, ReplyBody};
 use downbeat_core::time::LocalTime;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -35,7 +34,7 @@ pub(crate) struct TimePath {
 /// What arrived.
 pub(crate) enum Arrived {
     /// An answer.
-    Reply(Reply<u16>),
+    Reply(TimeReply),
     /// Something else, which is used for nothing.
     Noise,
 }
@@ -121,11 +120,9 @@ impl TimePath {
             Err(_) => return Some((Arrived::Noise, looked)),
         };
         let reply = bytes.get(..len).and_then(|bytes| TimeReply::open(bytes, &self.key));
-        let Some(TimeReply { incarnation, number, stamp }) = reply else {
-            return Some((Arrived::Noise, looked));
-        };
+        let Some(reply) = reply else { return Some((Arrived::Noise, looked)) };
         self.unanswered = 0;
-        Some((Arrived::Reply(Reply { incarnation, number, stamp, body: ReplyBody::Time }), looked))
+        Some((Arrived::Reply(reply), looked))
     }
 }
 
@@ -180,7 +177,7 @@ mod tests {
         }
         server.send_to(&reply(1, &KEY), from).await.unwrap();
         let Arrived::Reply(reply) = arrived(&mut path).await else { panic!("not taken") };
-        assert_eq!((reply.number, reply.body), (1, ReplyBody::Time));
+        assert_eq!((reply.incarnation, reply.number), (LIFE, 1));
         assert!(path.receive(|| ()).is_none());
     }
 

@@ -187,7 +187,6 @@ fn table() -> impl Strategy<Value = SyncTable> {
 fn request() -> impl Strategy<Value = RequestBody> {
     prop_oneof![
         Just(RequestBody::Read),
-        Just(RequestBody::Time),
         Just(RequestBody::Lock),
         (0u64..2, 1i64..200).prop_map(|(token, next)| RequestBody::Advance { token, activation: at(next) }),
         (0u64..2).prop_map(|token| RequestBody::Unlock { token }),

@@ -3,6 +3,7 @@
 
 use downbeat_tests::random::Random;
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -84,21 +85,33 @@ fn listen(
     let mut bytes = [0; LONGEST];
     while !stop.load(Ordering::Relaxed) {
         let Ok((len, from)) = agents.recv_from(&mut bytes) else { continue };
-        if !known.contains_key(&from) {
-            let Ok(socket) = bound().map(Arc::new) else { continue };
-            known.insert(from, socket.clone());
-            let (agents, down, stop) = (agents.clone(), down.clone(), stop.clone());
-            std::thread::spawn(move || {
-                let mut bytes = [0; LONGEST];
-                while !stop.load(Ordering::Relaxed) {
-                    if let Ok((len, _)) = socket.recv_from(&mut bytes) {
-                        // Its thread ends with the last sender.
-                        let _ = down.send((agents.clone(), from, bytes[..len].to_vec()));
-                    }
-                }
-            });
+        let socket = match known.entry(from) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let Ok(socket) = bound().map(Arc::new) else { continue };
+                let (agents, down, stop) = (agents.clone(), down.clone(), stop.clone());
+                let answers = socket.clone();
+                std::thread::spawn(move || bring_back(&answers, (&agents, from), &down, &stop));
+                new.insert(socket).clone()
+            }
+        };
+        let _ = up.send((socket, server, bytes[..len].to_vec()));
+    }
+}
+
+/// Takes what the server answers to one agent.
+fn bring_back(
+    answers: &UdpSocket,
+    (agents, to): (&Arc<UdpSocket>, SocketAddr),
+    down: &Sender<Parcel>,
+    stop: &AtomicBool,
+) {
+    let mut bytes = [0; LONGEST];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((len, _)) = answers.recv_from(&mut bytes) {
+            // Its thread ends with the last sender.
+            let _ = down.send((agents.clone(), to, bytes[..len].to_vec()));
         }
-        let _ = up.send((known[&from].clone(), server, bytes[..len].to_vec()));
     }
 }
 
