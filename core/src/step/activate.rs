@@ -46,7 +46,8 @@ pub(crate) enum Seen {
 pub(crate) struct Sampling {
     /// How long before the earliest T the first one may begin, and
     pub(crate) window: Span,
-    /// over how much of that agents are spread: what is left then is enough for the trips of all of them.
+    /// over how much of that agents are spread: what is left then is enough for the trips of all of them, and
+    /// for a host whose timers are late by milliseconds.
     pub(crate) spread: Span,
     /// How long one may take before the next is asked for.
     pub(crate) patience: Span,
@@ -55,9 +56,9 @@ pub(crate) struct Sampling {
 impl Sampling {
     /// So many, of which each takes a trip.
     pub(crate) fn over(window: Span, samples: u8, trip: Span) -> Sampling {
-        let trips = trip.times(i64::from(samples)).or_zero();
+        let left = trip.times(i64::from(samples)).max(window.part(4));
         let patience = window.part(i64::from(samples) + 1).max(trip.times(2));
-        Sampling { window, spread: (window - trips).or_zero(), patience }
+        Sampling { window, spread: (window - left).or_zero(), patience }
     }
 }
 

@@ -211,7 +211,7 @@ fn samples_are_as_many_as_are_set_and_follow_each_other_within_the_window() {
     }
     // This agent's own delay leaves time for the answers.
     let delay = samples[0] - (until - 50 * MS);
-    assert!((-100_000..42 * MS).contains(&delay), "{delay}");
+    assert!((-100_000..38 * MS).contains(&delay), "{delay}");
     // Whatever wakes it now, there are no more.
     farm.input(0, Agent::wake);
     assert_eq!(farm.host().sent_since(armed).len(), 4);
@@ -235,7 +235,7 @@ fn agents_sample_at_instants_of_their_own() {
     begun.sort_unstable();
     begun.dedup();
     assert_eq!(begun.len(), 8);
-    assert!(begun[0] > 0 && begun[7] < 60 * MS && begun[7] - begun[0] > 15 * MS, "before T: {begun:?}");
+    assert!(begun[0] > 12 * MS && begun[7] < 60 * MS && begun[7] - begun[0] > 15 * MS, "before T: {begun:?}");
 }
 
 #[test]
