@@ -33,6 +33,7 @@ use crate::ids::{Digest, Generation, Name};
 use core::fmt;
 
 pub mod chunks;
+pub mod in_place;
 pub mod packed;
 mod reader;
 mod writer;
