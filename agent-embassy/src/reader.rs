@@ -8,7 +8,7 @@ use crate::status::Status;
 use core::fmt;
 use downbeat_core::ids::{Epoch, Generation};
 use downbeat_core::message::Phase;
-use downbeat_core::serving::{Serving, serving};
+use downbeat_core::serving::{Mode, Serving, serving};
 use downbeat_core::time::LocalTime;
 use embassy_sync::blocking_mutex::raw::RawMutex;
 use embassy_time::{Duration, Instant, Timer};
@@ -63,7 +63,7 @@ pub enum Unserved {
     },
     /// What is live can't be proved (strict).
     Fenced,
-    /// Nothing has been retrieved yet.
+    /// Nothing has been retrieved yet, or what was kept is not served yet (prompt).
     Nothing,
 }
 
@@ -100,10 +100,8 @@ impl<M: RawMutex, const BYTES: usize> Reader<M, BYTES> {
                 Serving::Active(generation) | Serving::Staged(generation) => (generation, Freshness::Current),
                 Serving::Stale(generation) => (generation, Freshness::Stale),
                 Serving::Hold => return Err(Unserved::Hold { until: plan.staged_from.max(now) }),
-                Serving::Fenced if plan.active.is_none() && plan.staged.is_none() => {
-                    return Err(Unserved::Nothing);
-                }
-                Serving::Fenced => return Err(Unserved::Fenced),
+                Serving::Fenced if plan.mode == Mode::Strict => return Err(Unserved::Fenced),
+                Serving::Fenced => return Err(Unserved::Nothing),
             };
             let bytes = shared.content(generation.digest).ok_or(Unserved::Nothing)?;
             let records = Records::new(bytes);
