@@ -7,18 +7,19 @@
 use crate::clock;
 use crate::effects::{Cause, Due, Host};
 use crate::flash::{PIECE_MAX, Step, Storage};
+use crate::late::Late;
 use crate::memory::Memory;
-use crate::settings::Settings;
+use crate::settings::{Greeting, SEND_MAX, Settings};
 use crate::status::count;
 use crate::tell;
 use core::fmt;
 use core::future::{Future, pending};
 use core::pin::{Pin, pin};
-use downbeat_core::agent::{self, Accepts, Start};
-use downbeat_core::effect::{Effects, PollAt, Verified};
-use downbeat_core::frame::{FRAME_MAX, Receiver, encode};
-use downbeat_core::ids::{BootId, Generation, Incarnation};
-use downbeat_core::message::{Reply, ReplyBody, Request, ToAgent, ToServer};
+use downbeat_core::agent::{self, Accepts, Input, Start};
+use downbeat_core::effect::{PollAt, Verified};
+use downbeat_core::frame::Receiver;
+use downbeat_core::ids::Generation;
+use downbeat_core::message::{Reply, ReplyBody, ToAgent};
 use downbeat_core::time::LocalTime;
 use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_futures::yield_now;
@@ -53,13 +54,25 @@ impl<R, W> fmt::Display for Lost<R, W> {
     }
 }
 
-/// An agent: everything of it but its readers. One task drives it, over one stream after the other.
-pub struct Agent<M: RawMutex + 'static, const BYTES: usize, S> {
-    machine: agent::Agent,
-    host: Host<M, BYTES, S>,
+/// What of an agent is large and never moves.
+pub(crate) struct Work {
+    machine: Late<agent::Agent>,
     receiver: Receiver,
     /// The frame that is being sent.
-    frame: [u8; FRAME_MAX],
+    frame: [u8; SEND_MAX],
+}
+
+impl Work {
+    pub(crate) const NEW: Work =
+        Work { machine: Late::Empty, receiver: Receiver::new(), frame: [0; SEND_MAX] };
+}
+
+/// An agent: everything of it but its readers. One task drives it, over one stream after the other.
+pub struct Agent<M: RawMutex + 'static, const BYTES: usize, S> {
+    machine: &'static mut agent::Agent,
+    receiver: &'static mut Receiver,
+    host: Host<M, BYTES, S>,
+    silence_limit: Option<Duration>,
     connected: bool,
     /// Since when nothing was heard while something was waited for.
     silent_since: Option<Instant>,
@@ -69,25 +82,24 @@ pub struct Agent<M: RawMutex + 'static, const BYTES: usize, S> {
 impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
     pub(crate) fn new(
         memory: &'static Memory<M, BYTES>,
-        settings: Settings,
-        incarnation: Incarnation,
-        boot: BootId,
-        now: LocalTime,
-        last_good: Option<Generation>,
+        work: &'static mut Work,
+        settings: &Settings,
+        greeting: Greeting,
+        start: Start,
         storage: S,
     ) -> Self {
         let mut config = settings.config;
         config.granularity = config.granularity.max(clock::GRANULARITY);
         config.accepts = Accepts::Snapshots;
-        let start = Start { incarnation, boot, now, page: None, last_good };
+        let Work { machine, receiver, frame } = work;
         Agent {
-            machine: agent::Agent::new(config, start),
-            host: Host::new(memory, settings, storage),
-            receiver: Receiver::new(),
-            frame: [0; FRAME_MAX],
+            machine: machine.filled(|| agent::Agent::new(config, start)),
+            receiver,
+            host: Host::new(memory, greeting, storage, frame),
+            silence_limit: settings.silence_limit,
             connected: false,
             silent_since: None,
-            last_now: now,
+            last_now: start.now,
         }
     }
 
@@ -148,8 +160,9 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
         output: &mut W,
     ) -> Result<(LocalTime, F::Output), Lost<E, W::Error>> {
         loop {
-            if let Some(len) = self.next_frame() {
-                let frame = self.frame.get(..len).unwrap_or_default();
+            let frame = self.host.take_frame();
+            if !frame.is_empty() {
+                self.silent_since.get_or_insert_with(Instant::now);
                 let mut write = pin!(send(output, frame));
                 match select(&mut write, read.as_mut()).await {
                     Either::First(written) => written.map_err(Lost::Write)?,
@@ -176,8 +189,7 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
 
     /// Until the machine wants to be woken, or the silence is too long.
     fn wait(&self) -> impl Future<Output = ()> + use<M, BYTES, S> {
-        let silent_at =
-            self.silent_since.zip(self.host.settings.silence_limit).map(|(since, limit)| since + limit);
+        let silent_at = self.silent_since.zip(self.silence_limit).map(|(since, limit)| since + limit);
         let poll_at = self.machine.poll_at();
         async move {
             match silent_at {
@@ -190,33 +202,32 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
     }
 
     fn is_silent(&self) -> bool {
-        let limit = self.host.settings.silence_limit;
+        let limit = self.silence_limit;
         self.silent_since.zip(limit).is_some_and(|(since, limit)| since.elapsed() >= limit)
     }
 
     fn on_connected(&mut self) {
         self.on_disconnected();
-        self.receiver = Receiver::new();
+        *self.receiver = Receiver::new();
+        // Not over this stream what was meant for the one before.
+        self.host.drop_frame();
         self.connected = true;
         self.host.memory.with(|shared| count(&mut shared.board.counters.connections));
         let now = self.input_time();
-        let effects = self.machine.connected(now);
-        self.settle(effects, &Cause::default());
+        self.give(now, Input::Connected);
     }
 
     fn on_disconnected(&mut self) {
         self.silent_since = None;
         if core::mem::take(&mut self.connected) {
             let now = self.input_time();
-            let effects = self.machine.disconnected(now);
-            self.settle(effects, &Cause::default());
+            self.give(now, Input::Disconnected);
         }
     }
 
     fn wake(&mut self) {
         let now = self.input_time();
-        let effects = self.machine.wake(now);
-        self.settle(effects, &Cause::default());
+        self.give(now, Input::Wake);
     }
 
     /// The reading of an input. A clock that went back is no clock to go by; the machine is told so.
@@ -229,8 +240,7 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
         self.last_now = now;
         if went_back {
             tell::warning("the clock went back");
-            let effects = self.machine.clock_broke(now);
-            self.settle(effects, &Cause::default());
+            self.give(now, Input::ClockBroke);
         }
         now
     }
@@ -240,96 +250,74 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
         self.silent_since = None;
         let now = self.input_time_at(arrived);
         let mut rest = chunk;
-        while let Some(message) = self.receiver.next::<ToAgent<&[u8]>>(&mut rest) {
-            // Dropped and counted, where it is none.
-            let Ok(message) = message else { continue };
-            let cause = match &message {
-                ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => {
-                    Cause { bytes, object: None }
-                }
-                ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Cause::route(route),
-                _ => Cause::default(),
-            };
-            let effects = self.machine.receive(now, &message.without_content());
-            for effect in effects {
-                self.host.carry_out(effect, &cause);
-            }
+        while self.take_frame(now, &mut rest) {
+            // Not below the frame that has the message: a device's stack is small.
             self.finish_input();
         }
         let dropped = self.receiver.dropped();
         self.host.memory.with(|shared| shared.board.counters.bad_frames = dropped);
     }
 
-    fn settle(&mut self, effects: Effects, cause: &Cause<'_>) {
-        for effect in effects {
-            self.host.carry_out(effect, cause);
+    /// Takes the next frame; false where there is none yet.
+    #[inline(never)]
+    fn take_frame(&mut self, now: LocalTime, rest: &mut &[u8]) -> bool {
+        match next_message(self.receiver, rest) {
+            None => false,
+            // Dropped and counted.
+            Some(None) => true,
+            Some(Some((message, cause))) => {
+                let host = &mut self.host;
+                self.machine
+                    .input(now, Input::Receive(&message), &mut |effect| host.carry_out(effect, &cause));
+                true
+            }
         }
+    }
+
+    /// Gives the machine an input, and carries out what it asks for.
+    fn give(&mut self, now: LocalTime, input: Input<'_>) {
+        self.hand_in(now, input);
         self.finish_input();
+    }
+
+    /// Effects are carried out as they come: there is no room for all that one input may have.
+    fn hand_in(&mut self, now: LocalTime, input: Input<'_>) {
+        let (host, cause) = (&mut self.host, Cause::default());
+        self.machine.input(now, input, &mut |effect| host.carry_out(effect, &cause));
     }
 
     /// Does what the input left to be done, and tells the machine what came of it.
     fn finish_input(&mut self) {
-        loop {
-            let due =
-                self.host.begin.take().or_else(|| self.host.verify.take()).or_else(|| self.host.copy.take());
-            let effects = match due {
-                None => break,
-                Some(Due::Begin(target, object)) => {
-                    let machine = &self.machine;
+        while let Some(due) = self.host.take_due() {
+            let answer = match due {
+                Due::Begin => {
+                    let machine = &*self.machine;
                     let kept = |digest| machine.keeps(Generation { epoch: 0, digest });
-                    match self.host.begin(target, object, &kept) {
-                        Some(why) => {
-                            let now = self.later();
-                            self.machine.verified(now, target, Verified::Vetoed(why))
-                        }
-                        None => continue,
-                    }
+                    let veto = self.host.begin(&kept);
+                    veto.map(|(target, why)| Input::Verified { target, found: Verified::Vetoed(why) })
                 }
-                Some(Due::Verify(target)) => {
-                    let found = self.host.verify(target);
-                    let now = self.later();
-                    self.machine.verified(now, target, found)
-                }
-                Some(Due::Copy(generation)) => {
-                    self.host.copy(self.last_now, generation);
-                    let now = self.later();
-                    self.machine.copied(now)
+                Due::Verify => self.host.verify().map(|(target, found)| Input::Verified { target, found }),
+                Due::Copy => {
+                    self.host.copy(self.last_now);
+                    Some(Input::Copied)
                 }
             };
-            for effect in effects {
-                self.host.carry_out(effect, &Cause::default());
+            self.last_now = clock::now().max(self.last_now);
+            if let Some(answer) = answer {
+                self.hand_in(self.last_now, answer);
             }
         }
-        let (phase, clock, connected) = (self.machine.phase(), *self.machine.clock(), self.connected);
+        self.tell();
+    }
+
+    /// What the status shows.
+    #[inline(never)]
+    fn tell(&self) {
         self.host.memory.with(|shared| {
-            shared.board.phase = phase;
-            shared.board.clock = Some(clock);
-            shared.board.connected = connected;
+            shared.board.phase = self.machine.phase();
+            shared.board.clock = Some(*self.machine.clock());
+            shared.board.connected = self.connected;
         });
-    }
-
-    /// The clock again, within one turn.
-    fn later(&mut self) -> LocalTime {
-        self.last_now = clock::now().max(self.last_now);
-        self.last_now
-    }
-
-    /// Makes the next frame, if something is to be sent, and gives its length.
-    fn next_frame(&mut self) -> Option<usize> {
-        if !self.connected {
-            return None;
-        }
-        let len = if core::mem::take(&mut self.host.hello) {
-            let hello = self.host.settings.hello(self.machine.incarnation()).ok()?;
-            encode(&ToServer::Hello(hello), &mut self.frame).ok()?
-        } else {
-            let request = self.host.request.take()?;
-            self.host.memory.with(|shared| count(&mut shared.board.counters.requests));
-            // As late as can be, so that the enclosure's upper end ages as little as can be.
-            encode(&ToServer::Request(Request { sent: clock::now(), ..request }), &mut self.frame).ok()?
-        };
-        self.silent_since.get_or_insert_with(Instant::now);
-        Some(len)
     }
 
     fn stores(&self) -> bool {
@@ -340,11 +328,16 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
     fn store(&mut self) {
         let Some(want) = self.host.storage.wants() else { return };
         let (mut piece, memory) = ([0; PIECE_MAX], self.host.memory);
-        let copied = memory.with(|shared| {
-            let from = shared.content(want.digest)?.get(want.from..want.from + want.len)?;
-            piece.get_mut(..want.len)?.copy_from_slice(from);
+        // For an erasure, or the header, nothing is copied; the content may be gone.
+        let copied = if want.len == 0 {
             Some(())
-        });
+        } else {
+            memory.with(|shared| {
+                let from = shared.content(want.digest)?.get(want.from..want.from + want.len)?;
+                piece.get_mut(..want.len)?.copy_from_slice(from);
+                Some(())
+            })
+        };
         let step = match copied {
             Some(()) => self.host.storage.step(piece.get(..want.len).unwrap_or_default()),
             None => {
@@ -358,6 +351,21 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
             Step::Failed => count(&mut shared.board.counters.storage_faults),
         });
     }
+}
+
+/// The next message and what of it is the host's; `Some(None)` where a frame was dropped.
+#[inline(never)]
+fn next_message<'a>(
+    receiver: &'a mut Receiver,
+    rest: &mut &[u8],
+) -> Option<Option<(ToAgent<u16>, Cause<'a>)>> {
+    let Ok(message) = receiver.next::<ToAgent<&[u8]>>(rest)? else { return Some(None) };
+    let cause = match &message {
+        ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => Cause { bytes, object: None },
+        ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Cause::route(route),
+        _ => Cause::default(),
+    };
+    Some(Some((message.without_content(), cause)))
 }
 
 async fn send<W: Write>(output: &mut W, frame: &[u8]) -> Result<(), W::Error> {

@@ -5,12 +5,13 @@
 
 use crate::flash::{Storage, Stored};
 use crate::memory::{Held, Memory};
-use crate::settings::Settings;
-use crate::status::count;
+use crate::settings::{Greeting, SEND_MAX};
+use crate::status::{Copied, count};
 use crate::{clock, tell};
 use downbeat_core::effect::{Effect, Event, Verified};
+use downbeat_core::frame::encode;
 use downbeat_core::ids::{Digest, Generation};
-use downbeat_core::message::{ObjectRef, Request, Route, Veto};
+use downbeat_core::message::{ObjectRef, Request, Route, ToServer, Veto};
 use downbeat_core::object::in_place;
 use downbeat_core::time::LocalTime;
 use embassy_sync::blocking_mutex::raw::RawMutex;
@@ -35,85 +36,120 @@ impl<'a> Cause<'a> {
 /// A generation on its way.
 struct Incoming<const BYTES: usize> {
     target: Generation,
-    object: ObjectRef,
+    /// `None`: the route led nowhere that a device can go.
+    object: Option<ObjectRef>,
     /// `None` where no buffer is free, or large enough.
     held: Option<Held<BYTES>>,
 }
 
-/// What the machine asked for and is done when the input is over.
+/// What the machine asked for and is done when the input is over, in this order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    Begin(Generation, Option<ObjectRef>),
-    Verify(Generation),
-    Copy(Generation),
+    Begin,
+    Verify,
+    Copy,
 }
 
 /// Everything that effects act on.
 pub(crate) struct Host<M: RawMutex + 'static, const BYTES: usize, S> {
     pub(crate) memory: &'static Memory<M, BYTES>,
-    pub(crate) settings: Settings,
     pub(crate) storage: S,
+    greeting: Greeting,
     incoming: Option<Incoming<BYTES>>,
-    /// To be sent: a `Hello`, then the request.
-    pub(crate) hello: bool,
-    pub(crate) request: Option<Request>,
-    /// In the order in which the machine asks for them; a later one of a kind replaces an earlier one.
-    pub(crate) begin: Option<Due>,
-    pub(crate) verify: Option<Due>,
-    pub(crate) copy: Option<Due>,
+    begin: bool,
+    verify: bool,
+    copy: bool,
+    /// The frame that is to be sent next; a later one replaces an earlier one that was not sent yet.
+    frame: &'static mut [u8; SEND_MAX],
+    frame_len: usize,
 }
 
 impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
-    pub(crate) fn new(memory: &'static Memory<M, BYTES>, settings: Settings, storage: S) -> Self {
+    pub(crate) fn new(
+        memory: &'static Memory<M, BYTES>,
+        greeting: Greeting,
+        storage: S,
+        frame: &'static mut [u8; SEND_MAX],
+    ) -> Self {
         Host {
             memory,
-            settings,
             storage,
+            greeting,
             incoming: None,
-            hello: false,
-            request: None,
-            begin: None,
-            verify: None,
-            copy: None,
+            begin: false,
+            verify: false,
+            copy: false,
+            frame,
+            frame_len: 0,
         }
     }
 
     pub(crate) fn carry_out(&mut self, effect: Effect, cause: &Cause<'_>) {
         match effect {
-            Effect::Hello => self.hello = true,
-            // Stamped when its turn on the stream has come.
-            Effect::Send(request) => self.request = Some(request),
+            Effect::Hello => self.frame_len = self.greeting.encode(self.frame).unwrap_or(0),
+            Effect::Send(request) => self.send(request),
             Effect::Publish(plan) => {
                 self.memory.with(|shared| shared.publish(plan));
                 if let Some(good) = plan.active.filter(|_| !plan.stale) {
                     self.storage.note(good);
                 }
             }
-            Effect::Begin { target, .. } => self.begin = Some(Due::Begin(target, cause.object)),
+            Effect::Begin { target, .. } => {
+                self.expect(target, cause.object);
+                self.begin = true;
+            }
             Effect::Keep { offset, len, .. } => self.keep(offset, len, cause.bytes),
-            Effect::Verify { target } => self.verify = Some(Due::Verify(target)),
-            Effect::Copy { generation } => self.copy = Some(Due::Copy(generation)),
+            Effect::Verify { target } => {
+                if self.incoming.as_ref().is_none_or(|incoming| incoming.target != target) {
+                    self.expect(target, None);
+                }
+                self.verify = true;
+            }
+            Effect::Copy { .. } => self.copy = true,
             Effect::Event(event) => self.on_event(&event),
         }
     }
 
-    /// Prepares a buffer. What can't be taken is known from the route already.
-    pub(crate) fn begin(
-        &mut self,
-        target: Generation,
-        object: Option<ObjectRef>,
-        kept: &dyn Fn(Digest) -> bool,
-    ) -> Option<Veto> {
+    /// What is to be done next of what the machine asked for.
+    pub(crate) fn take_due(&mut self) -> Option<Due> {
+        let due =
+            [(&mut self.begin, Due::Begin), (&mut self.verify, Due::Verify), (&mut self.copy, Due::Copy)];
+        due.into_iter().find_map(|(asked, due)| core::mem::take(asked).then_some(due))
+    }
+
+    /// The bytes that are to be sent; empty where there is nothing.
+    pub(crate) fn take_frame(&mut self) -> &[u8] {
+        self.frame.get(..core::mem::take(&mut self.frame_len)).unwrap_or_default()
+    }
+
+    /// Nothing is to be sent any more.
+    pub(crate) fn drop_frame(&mut self) {
+        self.frame_len = 0;
+    }
+
+    /// Writes of the stream are waited for before the next input, so that the frame is free.
+    #[inline(never)]
+    fn send(&mut self, mut request: Request) {
+        self.memory.with(|shared| count(&mut shared.board.counters.requests));
+        // As late as can be, so that the enclosure's upper end ages as little as can be.
+        request.sent = clock::now();
+        self.frame_len = encode(&ToServer::Request(request), self.frame).unwrap_or(0);
+    }
+
+    fn expect(&mut self, target: Generation, object: Option<ObjectRef>) {
         self.abandon();
-        // Which is no route at all shows when it is to be verified.
-        let object = object?;
-        if usize::try_from(object.len).is_ok_and(|len| len > BYTES) || object.len > u64::from(u32::MAX) {
-            return Some(Veto::TooLarge);
+        self.incoming = Some(Incoming { target, object, held: None });
+    }
+
+    /// Prepares a buffer for what is expected. What can't be taken is known from its route already.
+    #[inline(never)]
+    pub(crate) fn begin(&mut self, kept: &dyn Fn(Digest) -> bool) -> Option<(Generation, Veto)> {
+        let incoming = self.incoming.as_mut()?;
+        if incoming.object?.len > BYTES as u64 {
+            return Some((incoming.target, Veto::TooLarge));
         }
-        let held = self.memory.with(|shared| shared.take_free(kept));
-        let veto = if held.is_none() { Some(Veto::Storage) } else { None };
-        self.incoming = Some(Incoming { target, object, held });
-        veto
+        incoming.held = self.memory.with(|shared| shared.take_free(kept));
+        if incoming.held.is_none() { Some((incoming.target, Veto::Storage)) } else { None }
     }
 
     /// Gives back the buffer of a generation that is not waited for any more.
@@ -135,29 +171,38 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
     }
 
     /// Proves what has come, and hands it over to where readers may be given it.
-    pub(crate) fn verify(&mut self, target: Generation) -> Verified {
-        let Some(Incoming { target: begun, object, held: Some(mut held) }) = self.incoming.take() else {
-            return Verified::Mismatch;
+    #[inline(never)]
+    pub(crate) fn verify(&mut self) -> Option<(Generation, Verified)> {
+        let Incoming { target, object, held } = self.incoming.take()?;
+        let (Some(object), Some(mut held)) = (object, held) else {
+            return Some((target, Verified::Mismatch));
         };
-        let settings = &self.settings;
-        let proven = in_place::prove(held.content(), object.name, target, &|name| settings.expects(name));
-        let whole = begun == target && proven.is_ok();
+        let greeting = &self.greeting;
+        let proven = in_place::prove(held.content(), object.name, target, &|name| greeting.expects(name));
+        let whole = proven.is_ok();
         if whole {
             held.digest = Some(target.digest);
             self.storage.prepare(Stored { generation: target, name: object.name, len: held.len });
         }
-        self.memory.with(|shared| shared.give_back(held));
-        if whole { Verified::Whole } else { Verified::Mismatch }
+        self.memory.with(|shared| {
+            shared.give_back(held);
+            shared.board.veto = shared.board.veto.filter(|_| !whole);
+        });
+        Some((target, if whole { Verified::Whole } else { Verified::Mismatch }))
     }
 
     /// Copies staged to active, in pieces, while core holds the readers.
-    pub(crate) fn copy(&mut self, asked: LocalTime, generation: Generation) {
+    #[inline(never)]
+    pub(crate) fn copy(&mut self, asked: LocalTime) {
+        let (staged, due) = self.memory.with(|shared| (shared.plan.staged, shared.plan.staged_from));
+        let Some(generation) = staged else { return };
         self.memory.with(|shared| shared.begin_copy(generation));
         while self.memory.with(|shared| shared.copy_piece(generation)) {}
-        let took = clock::now() - asked;
-        self.memory.with(|shared| shared.board.copied_in = Some(took));
+        let copied = Copied { late: asked - due, took: clock::now() - asked };
+        self.memory.with(|shared| shared.board.copied = Some(copied));
     }
 
+    #[inline(never)]
     fn on_event(&mut self, event: &Event) {
         tell::event(event);
         self.memory.with(|shared| {

@@ -6,6 +6,7 @@ mod clock;
 mod driver;
 mod effects;
 pub mod flash;
+mod late;
 mod memory;
 mod reader;
 mod records;
@@ -14,12 +15,12 @@ mod status;
 mod tell;
 
 pub use driver::{Agent, Lost};
-pub use flash::{NoStorage, Storage};
+pub use flash::{Flash, NoStorage, Storage};
 pub use memory::Memory;
 pub use reader::{Freshness, Reader, Seen, Unserved};
 pub use records::{Records, ValueError};
 pub use settings::{Settings, StartError};
-pub use status::{Counters, Status};
+pub use status::{Copied, Counters, Status};
 
 /// The crate whose types appear here: names, modes, spans, what a farm is.
 pub use downbeat_core as core;

@@ -6,12 +6,14 @@
 //! closure; and what is in the task's hands no reader can see.
 
 use crate::clock;
-use crate::driver::Agent;
+use crate::driver::{Agent, Work};
 use crate::flash::{Storage, Stored};
+use crate::late::Late;
 use crate::reader::Reader;
-use crate::settings::{Settings, StartError};
+use crate::settings::{SEND_MAX, Settings, StartError};
 use crate::status::Board;
 use core::cell::RefCell;
+use downbeat_core::agent::Start;
 use downbeat_core::ids::{BootId, Digest, Generation, Incarnation};
 use downbeat_core::object::in_place;
 use downbeat_core::serving::{Activation, Mode, SwitchPlan};
@@ -32,16 +34,18 @@ const PIECE: usize = 512;
 /// once with `StaticCell`).
 pub struct Memory<M: RawMutex, const BYTES: usize> {
     buffers: [ConstStaticCell<[u8; BYTES]>; 2],
-    pub(crate) shared: Mutex<M, RefCell<Shared<BYTES>>>,
+    work: ConstStaticCell<Work>,
+    shared: Mutex<M, RefCell<Late<Shared<BYTES>>>>,
 }
 
 impl<M: RawMutex, const BYTES: usize> Memory<M, BYTES> {
-    /// Empty memory, all of it zero.
+    /// Empty memory, all of it zero: it costs no flash.
     #[expect(clippy::new_without_default, reason = "made once, as the value of a static")]
     pub const fn new() -> Memory<M, BYTES> {
         Memory {
             buffers: [ConstStaticCell::new([0; BYTES]), ConstStaticCell::new([0; BYTES])],
-            shared: Mutex::new(RefCell::new(Shared::NEW)),
+            work: ConstStaticCell::new(Work::NEW),
+            shared: Mutex::new(RefCell::new(Late::Empty)),
         }
     }
 
@@ -61,13 +65,15 @@ impl<M: RawMutex, const BYTES: usize> Memory<M, BYTES> {
         mut storage: S,
     ) -> Result<(Agent<M, BYTES, S>, Reader<M, BYTES>), StartError> {
         let incarnation = Incarnation(incarnation);
-        settings.hello(incarnation)?;
+        let greeting = settings.greeting(incarnation);
+        greeting.encode(&mut [0; SEND_MAX])?;
         let [first, second] = &self.buffers;
         let first = first.try_take().ok_or(StartError::Taken)?;
         let second = second.try_take().ok_or(StartError::Taken)?;
+        let work = self.work.try_take().ok_or(StartError::Taken)?;
 
         let proves = |stored: &Stored, bytes: &[u8]| {
-            in_place::prove(bytes, stored.name, stored.generation, &|name| settings.expects(name)).is_ok()
+            in_place::prove(bytes, stored.name, stored.generation, &|name| greeting.expects(name)).is_ok()
         };
         let stored = storage.load(&settings.farm, first, &proves);
         let boot = BootId(incarnation.0);
@@ -85,13 +91,22 @@ impl<M: RawMutex, const BYTES: usize> Memory<M, BYTES> {
             ];
         });
         let last_good = stored.map(|stored| stored.generation);
-        let agent = Agent::new(self, settings, incarnation, boot, clock::now(), last_good, storage);
+        let start = Start { incarnation, boot, now: clock::now(), page: None, last_good };
+        let agent = Agent::new(self, work, &settings, greeting, start, storage);
         Ok((agent, Reader::new(self)))
     }
 
-    /// What readers share, for a moment.
+    /// A look at what readers share; `None` before there is an agent.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Shared<BYTES>) -> T) -> Option<T> {
+        self.shared.lock(|shared| match &*shared.borrow() {
+            Late::Full(shared) => Some(look(shared)),
+            Late::Empty => None,
+        })
+    }
+
+    /// What readers share, for a moment. Not from within a look at it.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Shared<BYTES>) -> T) -> T {
-        self.shared.lock(|shared| act(&mut shared.borrow_mut()))
+        self.shared.lock(|shared| act(shared.borrow_mut().filled(Shared::new)))
     }
 }
 
@@ -119,22 +134,10 @@ pub(crate) struct Shared<const BYTES: usize> {
 }
 
 impl<const BYTES: usize> Shared<BYTES> {
-    const NEW: Shared<BYTES> = Shared {
-        plan: SwitchPlan {
-            serial: 0,
-            boot: BootId(0),
-            mode: Mode::Strict,
-            activation: Activation::Switch,
-            active: None,
-            stale: false,
-            active_until: downbeat_core::time::LocalTime::MIN,
-            staged: None,
-            staged_from: downbeat_core::time::LocalTime::MAX,
-            staged_until: downbeat_core::time::LocalTime::MAX,
-        },
-        held: [None, None],
-        board: Board::new(),
-    };
+    pub(crate) fn new() -> Shared<BYTES> {
+        let plan = SwitchPlan::nothing(BootId(0), Mode::Strict, Activation::Switch);
+        Shared { plan, held: [None, None], board: Board::new() }
+    }
 
     /// A generation's content, if it is here as a whole.
     pub(crate) fn content(&self, digest: Digest) -> Option<&[u8]> {

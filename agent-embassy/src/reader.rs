@@ -2,7 +2,7 @@
 //! core's [`serving`]; the order (first the plan, then the clock, then the answer) is kept here.
 
 use crate::clock;
-use crate::memory::Memory;
+use crate::memory::{Memory, Shared};
 use crate::records::Records;
 use crate::status::Status;
 use core::fmt;
@@ -88,12 +88,12 @@ impl<M: RawMutex, const BYTES: usize> Reader<M, BYTES> {
     /// Reads: `look` sees one generation, and what it gives back is given back.
     ///
     /// The mutex is held meanwhile, so `look` must be short; with `CriticalSectionRawMutex` interrupts
-    /// are off. It must not read again.
+    /// are off.
     ///
     /// # Errors
     /// [`Unserved`]; `look` was not called.
     pub fn read<T>(&self, look: impl FnOnce(Seen<'_>) -> T) -> Result<T, Unserved> {
-        self.memory.with(|shared| {
+        let read = self.memory.look(|shared| {
             let plan = shared.plan;
             let now = clock::now();
             let (generation, freshness) = match serving(&plan, now) {
@@ -106,7 +106,8 @@ impl<M: RawMutex, const BYTES: usize> Reader<M, BYTES> {
             let bytes = shared.content(generation.digest).ok_or(Unserved::Nothing)?;
             let records = Records::new(bytes);
             Ok(look(Seen { epoch: generation.epoch, generation, freshness, looked_at: now, records }))
-        })
+        });
+        read.unwrap_or(Err(Unserved::Nothing))
     }
 
     /// As [`Reader::read`], and waits where the read is held, for at most `limit`.
@@ -136,12 +137,13 @@ impl<M: RawMutex, const BYTES: usize> Reader<M, BYTES> {
 
     /// Where the agent is in its cycle.
     pub fn phase(&self) -> Phase {
-        self.memory.with(|shared| shared.board.phase)
+        self.memory.look(|shared| shared.board.phase).unwrap_or(Phase::Greeting)
     }
 
     /// A snapshot of the agent: its clock's bounds, its plan, what it counted.
     pub fn status(&self) -> Status {
-        let (board, plan) = self.memory.with(|shared| (shared.board, shared.plan));
-        board.status(clock::now(), &plan)
+        let status = |shared: &Shared<BYTES>| shared.board.status(clock::now(), &shared.plan);
+        // A reader comes with its agent, so that there is something to look at.
+        self.memory.look(status).unwrap_or_else(|| status(&Shared::new()))
     }
 }

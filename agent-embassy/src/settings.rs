@@ -2,8 +2,9 @@
 
 use core::fmt;
 use downbeat_core::agent::Config;
+use downbeat_core::frame::encode;
 use downbeat_core::ids::{AgentId, Incarnation, NAME_MAX, Name};
-use downbeat_core::message::{Hello, TOKEN_MAX, VERSION};
+use downbeat_core::message::{Hello, TOKEN_MAX, ToServer, VERSION};
 use downbeat_core::serving::Mode;
 use embassy_time::Duration;
 use heapless::{String, Vec};
@@ -50,12 +51,53 @@ impl Settings {
         }
     }
 
+    /// What of it the server is told.
+    pub(crate) fn greeting(&self, incarnation: Incarnation) -> Greeting {
+        Greeting {
+            farm: self.farm.clone(),
+            agent: self.config.agent,
+            incarnation,
+            display: self.display,
+            token: self.token,
+            datasets: self.datasets,
+        }
+    }
+}
+
+/// Bytes in the longest frame that a device sends; a longer `Hello` is refused at the start.
+pub(crate) const SEND_MAX: usize = 320;
+
+/// Who an agent is, as it tells the server.
+#[derive(Clone, Debug)]
+pub(crate) struct Greeting {
+    farm: Name,
+    agent: AgentId,
+    incarnation: Incarnation,
+    display: &'static str,
+    token: &'static str,
+    datasets: &'static [&'static str],
+}
+
+impl Greeting {
     /// Whether a dataset is one of those that are subscribed to.
     pub(crate) fn expects(&self, dataset: &str) -> bool {
         self.datasets.is_empty() || self.datasets.contains(&dataset)
     }
 
-    pub(crate) fn hello(&self, incarnation: Incarnation) -> Result<Hello, StartError> {
+    /// The frame of a `Hello`, and before it what ends whatever the server has of a frame that was cut
+    /// off.
+    ///
+    /// # Errors
+    /// [`StartError`]; [`Memory::take`](crate::Memory::take) has seen that there is none.
+    #[inline(never)]
+    pub(crate) fn encode(&self, frame: &mut [u8; SEND_MAX]) -> Result<usize, StartError> {
+        let [end, frame @ ..] = frame;
+        *end = 0;
+        let len = encode(&ToServer::Hello(self.hello()?), frame).map_err(|_| StartError::TooLong)?;
+        Ok(len + 1)
+    }
+
+    fn hello(&self) -> Result<Hello, StartError> {
         let mut datasets = Vec::new();
         for name in self.datasets {
             let name = Name::new(name).map_err(|_| StartError::Dataset)?;
@@ -64,9 +106,9 @@ impl Settings {
         Ok(Hello {
             version: VERSION,
             farm: self.farm.clone(),
-            agent: self.config.agent,
+            agent: self.agent,
             display: String::<NAME_MAX>::try_from(self.display).map_err(|_| StartError::Display)?,
-            incarnation,
+            incarnation: self.incarnation,
             token: String::<TOKEN_MAX>::try_from(self.token).map_err(|_| StartError::Token)?,
             datasets,
         })
@@ -84,6 +126,8 @@ pub enum StartError {
     Token,
     /// More than 8 datasets, or one whose name breaks the rule for names.
     Dataset,
+    /// Farm, display name, token and datasets are longer than 270 bytes together.
+    TooLong,
 }
 
 impl fmt::Display for StartError {
@@ -95,7 +139,56 @@ impl fmt::Display for StartError {
             StartError::Dataset => {
                 "at most 8 datasets, each with a name of 1 to 64 characters of a-z, 0-9, '.', '_' and '-'"
             }
+            StartError::TooLong => {
+                "farm, display name, token and datasets are longer than 270 bytes together"
+            }
         })
     }
 }
 impl core::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use downbeat_core::ids::{Digest, Epoch, Generation};
+    use downbeat_core::message::{Phase, Report, Request, RequestBody, Switched, Veto};
+    use downbeat_core::time::{LocalTime, ServerTime, Span};
+
+    const LONG: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+    fn longest(datasets: &'static [&'static str]) -> Result<usize, StartError> {
+        let mut settings = Settings::new(Name::new(LONG).unwrap(), AgentId([255; 16]), Mode::Strict);
+        (settings.display, settings.token, settings.datasets) = (LONG, LONG, datasets);
+        settings.greeting(Incarnation(u64::MAX)).encode(&mut [0; SEND_MAX])
+    }
+
+    #[test]
+    fn a_hello_that_doesn_t_fit_is_refused() {
+        // 192 bytes of names and 78 of datasets.
+        const SOME: &[&str] = &[LONG, "fourteen-bytes"];
+        assert!(longest(SOME).is_ok());
+        assert_eq!(longest(&[LONG, LONG]), Err(StartError::TooLong));
+        assert_eq!(longest(&["a"; 9]), Err(StartError::Dataset));
+        assert_eq!(longest(&["A"]), Err(StartError::Dataset));
+    }
+
+    #[test]
+    fn every_request_of_a_device_fits() {
+        let generation = Generation { epoch: Epoch::MAX, digest: Digest([255; 32]) };
+        let switched =
+            Switched { epoch: Epoch::MAX, at: ServerTime::MIN, epsilon: Span::MIN, held: Span::MIN };
+        let report = Report {
+            phase: Phase::Fenced,
+            active: Some(generation),
+            staged: Some(generation),
+            offset: i64::MIN,
+            epsilon: Span::MIN,
+            switched: Some(switched),
+            veto: Some(Veto::Storage),
+        };
+        let body = RequestBody::Report(report);
+        let request =
+            Request { incarnation: Incarnation(u64::MAX), number: u64::MAX, sent: LocalTime::MIN, body };
+        assert!(encode(&ToServer::Request(request), &mut [0; SEND_MAX]).is_ok());
+    }
+}

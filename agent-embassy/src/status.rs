@@ -40,6 +40,15 @@ pub(crate) fn count(counter: &mut u32) {
     *counter = counter.saturating_add(1);
 }
 
+/// How a copy from staged to active went. Readers were held meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Copied {
+    /// How long after the instant of the plan it was begun.
+    pub late: Span,
+    /// How long it took.
+    pub took: Span,
+}
+
 /// A snapshot of an agent.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
@@ -59,9 +68,8 @@ pub struct Status {
     pub plan: SwitchPlan,
     /// Its last switch.
     pub switched: Option<Switched>,
-    /// From when readers could be given what a copy brought, less when the copy was asked for
-    /// (copy activation only): what S8 adds to ε.
-    pub copied_in: Option<Span>,
+    /// Its last copy (copy activation only): what S8 adds to ε.
+    pub copied: Option<Copied>,
     /// What it refused last, and why; `None` once something was taken again.
     pub veto: Option<(Generation, Veto)>,
     /// How often things happened.
@@ -76,35 +84,22 @@ pub(crate) struct Board {
     pub(crate) phase: Phase,
     pub(crate) clock: Option<Enclosure>,
     pub(crate) switched: Option<Switched>,
-    pub(crate) copied_in: Option<Span>,
+    pub(crate) copied: Option<Copied>,
     pub(crate) veto: Option<(Generation, Veto)>,
     pub(crate) counters: Counters,
 }
 
 impl Board {
-    pub(crate) const fn new() -> Board {
+    pub(crate) fn new() -> Board {
         Board {
             incarnation: Incarnation(0),
             connected: false,
             phase: Phase::Greeting,
             clock: None,
             switched: None,
-            copied_in: None,
+            copied: None,
             veto: None,
-            counters: Counters {
-                bad_frames: Dropped { oversized: 0, garbled: 0, version: 0, malformed: 0 },
-                requests: 0,
-                unmatched: 0,
-                unexpected: 0,
-                mismatches: 0,
-                vetoes: 0,
-                connections: 0,
-                refused: 0,
-                clock_breaks: 0,
-                switches: 0,
-                stored: 0,
-                storage_faults: 0,
-            },
+            counters: Counters::default(),
         }
     }
 
@@ -120,7 +115,7 @@ impl Board {
             epsilon: clock.and_then(|clock| clock.epsilon(at)),
             plan: *plan,
             switched: self.switched,
-            copied_in: self.copied_in,
+            copied: self.copied,
             veto: self.veto,
             counters: self.counters,
         }

@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::{Device, Server, Watch, every, settings};
+use common::{Device, PATIENCE, Server, Watch, every, settings, wait_until};
 use downbeat_core::serving::{Activation, Mode};
-use downbeat_embassy::{Freshness, NoStorage};
+use downbeat_embassy::{Freshness, NoStorage, Unserved};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Goes through activations until readers of all devices have seen three changes.
 fn go_through_cycles(mode: Mode, activation: Activation) {
@@ -36,7 +38,7 @@ fn go_through_cycles(mode: Mode, activation: Activation) {
     for device in &devices {
         let status = device.reader.status();
         assert!(status.counters.switches >= 3 && status.counters.mismatches == 0, "{status:?}");
-        assert_eq!(status.copied_in.is_some(), activation == Activation::Copy);
+        assert_eq!(status.copied.is_some(), activation == Activation::Copy);
         assert!(status.epsilon.is_some() && status.offset.is_some_and(|offset| offset > 0), "{status:?}");
     }
     // The same epoch is the same content on every device (S6).
@@ -67,4 +69,39 @@ fn strict_devices_copy() {
 #[test]
 fn prompt_devices_copy() {
     go_through_cycles(Mode::Prompt, Activation::Copy);
+}
+
+/// A line whose answers take long makes ε large, and strict reads are held for 2ε.
+#[test]
+fn a_read_that_waits_sees_no_hold() {
+    let server = Server::new(0, 3, every(600));
+    let (device, line) = (Device::start(settings(1, Mode::Strict), NoStorage), server.line());
+    line.set_delay(Duration::from_millis(40));
+    device.connect(&line);
+    device.wait_for_price(0);
+    let (reader, stop) = (device.reader, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let mut reads = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let limit = embassy_time::Duration::from_secs(PATIENCE.as_secs());
+                let read = pollster::block_on(reader.read_async(limit, |seen| seen.epoch));
+                assert!(!matches!(read, Err(Unserved::Hold { .. })), "after {reads} reads");
+                reads += 1;
+            }
+            reads
+        });
+        for price in 1..=2 {
+            server.edit(price, 3);
+            wait_until("a read that is held", || {
+                assert!(!waiting.is_finished(), "a read that should have waited did not");
+                matches!(reader.read(|_| ()), Err(Unserved::Hold { .. })).then_some(())
+            });
+            device.wait_for_price(price);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(waiting.join().unwrap() > 0);
+    });
+    let held = device.reader.status().switched.unwrap().held;
+    assert!(held.as_nanos() > 10_000_000, "{held:?}");
 }

@@ -3,6 +3,7 @@
 //! `plan`; what a connection needs is in `link`.
 
 mod config;
+mod input;
 mod line;
 mod link;
 mod query;
@@ -11,28 +12,33 @@ mod request;
 mod tests;
 
 use crate::clock::Enclosure;
-use crate::effect::{Effect, Effects, Event, Verified};
+use crate::effect::{Effect, Event};
 use crate::guard::Guard;
 use crate::ids::{BootId, Epoch, Generation, Incarnation, TimelineId};
-use crate::message::{RequestBody, Switched, ToAgent, Veto};
+use crate::message::{RequestBody, Switched, Veto};
 use crate::plan::{self, Basis};
 use crate::serving::{Mode, SwitchPlan, serving};
 use crate::step::{Seen, Step};
 use crate::table::TableView;
 use crate::time::{LocalTime, Rate, Span};
 pub use config::{Accepts, Config, Start};
+pub use input::Input;
+pub(crate) use input::Out;
 pub(crate) use link::Link;
 pub(crate) use request::Outstanding;
 
 /// The agent's side of the protocol: the cycle of PROTOCOL §5.
 ///
 /// **Inputs**, each of which gives back [`Effects`] to be carried out in order: [`connected`],
-/// [`disconnected`], [`receive`], [`verified`], [`copied`], [`wake`], [`clock_broke`], [`shut_down`].
+/// [`disconnected`], [`receive`], [`verified`], [`copied`], [`wake`], [`clock_broke`], [`shut_down`];
+/// or [`input`], which takes any of them and hands each effect over as it comes.
 /// **Queries**: [`poll_at`], [`plan`], [`phase`], [`keeps`], [`report`], [`clock`].
 ///
 /// Time is an argument of every input and never goes back. After each input the host asks
 /// [`poll_at`] and calls [`wake`] then; an early or late or doubled wake-up does no harm.
 ///
+/// [`Effects`]: crate::effect::Effects
+/// [`input`]: Agent::input
 /// [`connected`]: Agent::connected
 /// [`disconnected`]: Agent::disconnected
 /// [`receive`]: Agent::receive
@@ -143,82 +149,17 @@ impl Agent {
         }
     }
 
-    /// A message from the server. The content of a `Bytes` reply stays with the host; the machine is
-    /// told its length, and answers with [`Effect::Keep`] where it is to be kept.
-    pub fn receive(&mut self, now: LocalTime, message: &ToAgent<u16>) -> Effects {
-        let mut effects = self.tick(now);
-        match message {
-            ToAgent::Welcome(welcome) => self.on_welcome(now, welcome, &mut effects),
-            ToAgent::Error { incarnation, code } => self.on_error(now, *incarnation, *code, &mut effects),
-            // Its host sends datagrams, or doesn't.
-            ToAgent::TimePath { .. } => {}
-            ToAgent::Reply(reply) => self.on_reply(now, reply, &mut effects),
-        }
-        self.settle(now, effects)
-    }
-
-    /// What the host found when it was asked to verify `target` (steps 234, 228). An answer that comes
-    /// when something else is retrieved already is used for nothing.
-    pub fn verified(&mut self, now: LocalTime, target: Generation, found: Verified) -> Effects {
-        let mut effects = self.tick(now);
-        self.on_verified(now, target, found, &mut effects);
-        self.settle(now, effects)
-    }
-
-    /// The host has copied staged to active (Fig. 6, step 252).
-    pub fn copied(&mut self, now: LocalTime) -> Effects {
-        let mut effects = self.tick(now);
-        if core::mem::take(&mut self.copying) {
-            self.promote(now, Seen::Now, &mut effects);
-            self.refresh_plan(now, false, &mut effects);
-            if let Step::Waiting { .. } = self.step {
-                // Something newer may have waited for the buffer.
-                self.go(now, Step::Reading, &mut effects);
-            }
-        }
-        self.settle(now, effects)
-    }
-
-    /// The time that was asked for with [`poll_at`](Agent::poll_at) has come, or some other time.
-    pub fn wake(&mut self, now: LocalTime) -> Effects {
-        let mut effects = self.tick(now);
-        self.keep_house(now, Seen::Now, &mut effects);
-        self.settle(now, effects)
-    }
-
-    /// The host found, by whatever second source it has, that its clock can't be trusted as it was:
-    /// a restored virtual machine, a stepped wall clock (PROTOCOL §2).
-    pub fn clock_broke(&mut self, now: LocalTime) -> Effects {
-        let mut effects = Effects::new();
-        self.clock.clear();
-        self.on_clock_broken(now, &mut effects);
-        self.settle(now, effects)
-    }
-
-    /// The host is about to end: a grant that is held is given back (step 232).
-    pub fn shut_down(&mut self, now: LocalTime) -> Effects {
-        let mut effects = Effects::new();
-        if let Step::Advancing { token, .. } = self.step {
-            self.outstanding = None;
-            self.step = Step::Waiting { until: LocalTime::MAX };
-            self.ask(now, RequestBody::Unlock { token }, &mut effects);
-        }
-        effects
-    }
-
     /// What every input begins with: whatever its time has come for.
-    fn tick(&mut self, now: LocalTime) -> Effects {
+    fn tick(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         self.note_what_readers_get(now);
-        let mut effects = Effects::new();
         if self.config.guards.on(Guard::HouseKeptFirst) {
-            self.keep_house(now, Seen::AsPlanned, &mut effects);
+            self.keep_house(now, Seen::AsPlanned, effects);
         }
-        self.link_timers(now, &mut effects);
+        self.link_timers(now, effects);
         if self.link.is_up() {
-            self.request_timers(now, &mut effects);
+            self.request_timers(now, effects);
         }
-        self.step_timers(now, &mut effects);
-        effects
+        self.step_timers(now, effects);
     }
 
     /// Whether readers get what is live, as far as it is known here. That they no longer do is told to
@@ -232,23 +173,26 @@ impl Agent {
     }
 
     /// What every input ends with.
-    fn settle(&mut self, now: LocalTime, mut effects: Effects) -> Effects {
+    fn settle(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         // What this input published may lie in the past already, by a sample that came late.
-        let published = effects.iter().any(|effect| matches!(effect, Effect::Publish(_)));
-        if published && self.config.guards.on(Guard::HouseKeptFirst) {
-            self.keep_house(now, Seen::Now, &mut effects);
+        if effects.has_published() && self.config.guards.on(Guard::HouseKeptFirst) {
+            self.keep_house(now, Seen::Now, effects);
         }
         if self.link.is_up() && self.outstanding.is_none() {
             if self.report_due && (self.step.is_resting() || self.lapsed) {
-                self.report_due = false;
-                let report = self.report(now);
-                self.ask(now, RequestBody::Report(report), &mut effects);
+                self.ask_report(now, effects);
             } else {
-                self.continue_step(now, &mut effects);
+                self.continue_step(now, effects);
             }
         }
         self.invariants();
-        effects
+    }
+
+    #[inline(never)]
+    fn ask_report(&mut self, now: LocalTime, effects: &mut Out<'_>) {
+        self.report_due = false;
+        let report = self.report(now);
+        self.ask(now, RequestBody::Report(report), effects);
     }
 
     /// Whether the last samples before T are in.
@@ -257,7 +201,7 @@ impl Agent {
     }
 
     /// Makes the plan anew and publishes it where it differs.
-    pub(crate) fn refresh_plan(&mut self, now: LocalTime, decided: bool, effects: &mut Effects) {
+    pub(crate) fn refresh_plan(&mut self, now: LocalTime, decided: bool, effects: &mut Out<'_>) {
         let Some(table) = self.table.as_ref().filter(|_| !self.copying) else { return };
         let basis = Basis {
             guards: self.config.guards,
@@ -284,7 +228,7 @@ impl Agent {
         }
     }
 
-    pub(crate) fn publish(&mut self, plan: SwitchPlan, effects: &mut Effects) {
+    pub(crate) fn publish(&mut self, plan: SwitchPlan, effects: &mut Out<'_>) {
         if plan.same_but_serial(&self.published) {
             return;
         }
@@ -292,12 +236,11 @@ impl Agent {
         self.push(Effect::Publish(self.published), effects);
     }
 
-    pub(crate) fn push(&self, effect: Effect, effects: &mut Effects) {
-        let pushed = effects.push(effect);
-        debug_assert!(pushed.is_ok(), "more effects than an input can have");
+    pub(crate) fn push(&self, effect: Effect, effects: &mut Out<'_>) {
+        effects.push(effect);
     }
 
-    pub(crate) fn event(&self, event: Event, effects: &mut Effects) {
+    pub(crate) fn event(&self, event: Event, effects: &mut Out<'_>) {
         self.push(Effect::Event(event), effects);
     }
 

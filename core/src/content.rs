@@ -98,6 +98,42 @@ pub fn record_digest(dataset: &Name, key: &[u8], value: &[u8]) -> Digest {
     Digest(*hasher.finalize().as_bytes())
 }
 
+/// Bytes of the longest text that is put together on the stack to be hashed at once.
+const SHORT: usize = 384;
+type Short = heapless::Vec<u8, SHORT>;
+
+fn short_digest(text: &Short) -> Digest {
+    Digest(*blake3::hash(text).as_bytes())
+}
+
+/// As [`record_digest`], for hosts with a small stack: without a hash's whole state, which has almost
+/// 2 KiB. `None` where the record is too long for that.
+#[inline(never)]
+pub(crate) fn short_record_digest(dataset: &str, key: &[u8], value: &[u8]) -> Option<Digest> {
+    let mut text = Short::from_slice(RECORD_TEXT).ok()?;
+    for field in [dataset.as_bytes(), key, value] {
+        text.extend_from_slice(&(field.len() as u32).to_le_bytes()).ok()?;
+        text.extend_from_slice(field).ok()?;
+    }
+    Some(short_digest(&text))
+}
+
+/// As [`generation_digest`] of datasets that are in order, in the same way. `None` where they are too many
+/// for that.
+#[inline(never)]
+pub(crate) fn short_generation_digest<'a>(
+    datasets: impl IntoIterator<Item = (&'a str, DatasetSum)>,
+) -> Option<Digest> {
+    let mut text = Short::from_slice(GENERATION_TEXT).ok()?;
+    for (name, sum) in datasets {
+        text.extend_from_slice(&(name.len() as u32).to_le_bytes()).ok()?;
+        text.extend_from_slice(name.as_bytes()).ok()?;
+        text.extend_from_slice(&sum.sum).ok()?;
+        text.extend_from_slice(&sum.count.to_le_bytes()).ok()?;
+    }
+    Some(short_digest(&text))
+}
+
 /// The sum of the digests of a dataset's records, and how many they are. `add` and `remove`
 /// commute, and each undoes the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -163,9 +199,9 @@ pub struct GenerationHasher {
 impl GenerationHasher {
     /// Of a generation without datasets.
     pub fn new() -> GenerationHasher {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(GENERATION_TEXT);
-        GenerationHasher { hasher, last: None }
+        let mut new = GenerationHasher { hasher: blake3::Hasher::new(), last: None };
+        new.hasher.update(GENERATION_TEXT);
+        new
     }
 
     /// Takes the next dataset in.

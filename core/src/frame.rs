@@ -8,6 +8,8 @@
 
 use crate::message::VERSION;
 use core::fmt;
+use postcard::Serializer;
+use postcard::ser_flavors::{Cobs, Flavor, Slice};
 use serde::{Deserialize, Serialize};
 
 /// Bytes in the largest body of a frame (FORMATS "limits").
@@ -17,6 +19,12 @@ pub const FRAME_MAX: usize = stuffed(PACKED_MAX) + 1;
 
 /// The CRC of frames, and of the blocks of `cell`: CRC-32/ISO-HDLC, which every language has.
 pub(crate) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// The checksum of frames (CRC-32/ISO-HDLC) of other bytes: for what a host writes down and must know to
+/// be whole.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    CRC.checksum(bytes)
+}
 
 const VERSION_LEN: usize = 1;
 const CRC_LEN: usize = 4;
@@ -63,20 +71,46 @@ impl core::error::Error for EncodeError {}
 /// # Errors
 /// [`EncodeError`]; what stands in `buffer` is then no frame.
 pub fn encode<T: Serialize>(message: &T, buffer: &mut [u8]) -> Result<usize, EncodeError> {
-    let mut packed = [0; PACKED_MAX];
-    packed[0] = VERSION;
-    let body = &mut packed[VERSION_LEN..VERSION_LEN + BODY_MAX];
+    let cobs = Cobs::try_new(Slice::new(buffer)).map_err(|_| EncodeError::BufferTooSmall)?;
+    let mut serializer = Serializer { output: Body { cobs, digest: CRC.digest(), left: BODY_MAX + 1 } };
+    serializer.output.put(VERSION).map_err(|_| EncodeError::BufferTooSmall)?;
     // The types of `message` have no other way to fail: all their sequences know their length.
-    let body_len = postcard::to_slice(message, body).map_err(|_| EncodeError::BodyTooLarge)?.len();
-    let checked = VERSION_LEN + body_len;
-    let checksum = CRC.checksum(&packed[..checked]).to_le_bytes();
-    packed[checked..checked + CRC_LEN].copy_from_slice(&checksum);
+    message.serialize(&mut serializer).map_err(|_| match serializer.output.left {
+        0 => EncodeError::BodyTooLarge,
+        _ => EncodeError::BufferTooSmall,
+    })?;
+    serializer.output.finalize().map_err(|_| EncodeError::BufferTooSmall)
+}
 
-    let len =
-        cobs::try_encode(&packed[..checked + CRC_LEN], buffer).map_err(|_| EncodeError::BufferTooSmall)?;
-    // The delimiter fits only where all before it did: `try_encode` alone may count a byte too many.
-    *buffer.get_mut(len).ok_or(EncodeError::BufferTooSmall)? = 0;
-    Ok(len + 1)
+/// Where the body of a frame goes as it is made: stuffed at once, so that no second buffer holds it.
+struct Body<'a> {
+    cobs: Cobs<Slice<'a>>,
+    digest: crc::Digest<'static, u32>,
+    /// Bytes that the body may still have, and one: at 0 it had too many.
+    left: usize,
+}
+
+impl Body<'_> {
+    fn put(&mut self, byte: u8) -> postcard::Result<()> {
+        self.digest.update(&[byte]);
+        self.cobs.try_push(byte)
+    }
+}
+
+impl Flavor for Body<'_> {
+    type Output = usize;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 { Err(postcard::Error::SerializeBufferFull) } else { self.put(byte) }
+    }
+
+    /// The frame's length, its closing 0x00 included.
+    fn finalize(self) -> postcard::Result<usize> {
+        let Body { mut cobs, digest, .. } = self;
+        digest.finalize().to_le_bytes().into_iter().try_for_each(|byte| cobs.try_push(byte))?;
+        cobs.finalize().map(|frame| frame.len())
+    }
 }
 
 /// Why a frame was dropped. The receiver is ready for the next frame in every case.

@@ -3,8 +3,9 @@
 //!
 //! Here are the format and its errors; [`Writer`] and [`Reader`] have a file each, and so have the head
 //! of the form in which objects travel compressed ([`packed`]) and the pieces in which a file is checked
-//! as it arrives ([`chunks`]). Which object an agent needs is a route's matter, storing and compressing objects the hosts'. Applying a delta
-//! to a base is not here either: the reader checks a delta's form, and whoever applies it compares
+//! as it arrives ([`chunks`]), and the reading of a snapshot that lies in memory as a whole ([`in_place`]).
+//! Which object an agent needs is a route's matter, storing and compressing objects the hosts'. Applying
+//! a delta to a base is not here either: the reader checks a delta's form, and whoever applies it compares
 //! the sums that come out with [`Reader::manifest`].
 //!
 //! The bytes, all integers little endian:

@@ -8,7 +8,8 @@ mod read;
 mod retrieve;
 
 use crate::agent::Agent;
-use crate::effect::{Effects, Event};
+use crate::agent::Out;
+use crate::effect::Event;
 use crate::ids::{Generation, Token};
 use crate::message::{Phase, Reply, ReplyBody, RequestBody};
 use crate::time::{LocalTime, ServerTime};
@@ -75,7 +76,7 @@ impl Step {
 
 impl Agent {
     /// The one place where the step changes.
-    pub(crate) fn go(&mut self, now: LocalTime, step: Step, effects: &mut Effects) {
+    pub(crate) fn go(&mut self, now: LocalTime, step: Step, effects: &mut Out<'_>) {
         self.step = step;
         if self.link.is_up() && self.outstanding.is_none() {
             self.continue_step(now, effects);
@@ -83,30 +84,30 @@ impl Agent {
     }
 
     /// Sends what the step waits for, where nothing is outstanding.
-    pub(crate) fn continue_step(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn continue_step(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         debug_assert!(self.outstanding.is_none());
-        match &self.step {
-            Step::Reading => self.ask(now, RequestBody::Read, effects),
-            Step::Locking { .. } => self.ask(now, RequestBody::Lock, effects),
+        let body = match &self.step {
+            Step::Reading => Some(RequestBody::Read),
+            Step::Locking { .. } => Some(RequestBody::Lock),
             Step::Advancing { token, activation, .. } => {
-                let body = RequestBody::Advance { token: *token, activation: *activation };
-                self.ask(now, body, effects);
+                Some(RequestBody::Advance { token: *token, activation: *activation })
             }
             Step::Retrieving(retrieving) => {
                 // What readers are on, or were before a restart: the host keeps that until the route is
                 // known, while what is staged makes room for the target. Should it be replaced
                 // meanwhile, the host finds no base for a delta, which is a mismatch.
                 let have = self.active.or(self.spare);
-                if let Some(body) = retrieving.request(now, have, self.config.accepts) {
-                    self.ask(now, body, effects);
-                }
+                retrieving.request(now, have, self.config.accepts)
             }
-            Step::Waiting { .. } | Step::Armed(_) => {}
+            Step::Waiting { .. } | Step::Armed(_) => None,
+        };
+        if let Some(body) = body {
+            self.ask(now, body, effects);
         }
     }
 
     /// What a step's own time brings.
-    pub(crate) fn step_timers(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn step_timers(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         match &self.step {
             Step::Waiting { until } if until.passed(now) => self.go(now, Step::Reading, effects),
             Step::Retrieving(_) if self.outstanding.is_none() && self.link.is_up() => {
@@ -121,7 +122,7 @@ impl Agent {
     }
 
     /// What becomes of a request that was not answered in time.
-    pub(crate) fn request_timers(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn request_timers(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         if self.outstanding.as_ref().is_none_or(|request| !request.deadline.passed(now)) {
             return;
         }
@@ -152,7 +153,7 @@ impl Agent {
 
     /// Sends the outstanding request again under its own number (`Lock` and `Advance` are
     /// idempotent by it).
-    pub(crate) fn send_again(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn send_again(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         let deadline = self.backed_off(now).max(now + self.round_trip());
         let Some(request) = &mut self.outstanding else { return };
         request.deadline = deadline;
@@ -167,7 +168,7 @@ impl Agent {
     }
 
     /// A new connection: what was outstanding is asked again.
-    pub(crate) fn ask_again(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn ask_again(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         match self.outstanding.as_ref().map(|request| &request.body) {
             Some(RequestBody::Lock | RequestBody::Advance { .. }) => self.send_again(now, effects),
             Some(_) => {
@@ -179,7 +180,8 @@ impl Agent {
     }
 
     /// An answer to the outstanding request, whose times were taken in already.
-    pub(crate) fn on_answer(&mut self, now: LocalTime, reply: &Reply<u16>, effects: &mut Effects) {
+    #[inline(never)]
+    pub(crate) fn on_answer(&mut self, now: LocalTime, reply: &Reply<u16>, effects: &mut Out<'_>) {
         let (received, answered) = (reply.stamp.received, reply.stamp.answered);
         match (&self.step, &reply.body) {
             (_, ReplyBody::Noted | ReplyBody::Unlocked) => self.attempt = 0,

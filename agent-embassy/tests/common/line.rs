@@ -1,8 +1,8 @@
 //! A line between a device and a server: two queues of bytes with an async end and a blocking end. It
 //! can be cut, be dead without anybody noticing, and bring garbage; what the device says is looked at.
 
-use downbeat_core::frame::Receiver;
-use downbeat_core::message::{RequestBody, ToServer};
+use downbeat_core::frame::{FRAME_MAX, Receiver, decode, encode};
+use downbeat_core::message::{Reply, ReplyBody, Request, RequestBody, ToAgent, ToServer};
 use embedded_io_async::{ErrorKind, ErrorType};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 #[derive(Default)]
 struct Queue {
@@ -19,6 +20,12 @@ struct Queue {
     dead: bool,
     /// The next blocking read ends its session, and the queue goes on.
     session_over: bool,
+    /// Of so many of the next pieces of content a bit is changed, under a good checksum.
+    spoil: usize,
+    /// How many pieces of content still come through before nothing does any more.
+    pieces_left: Option<usize>,
+    /// How long what the server says is on its way.
+    delay: Duration,
     waker: Option<Waker>,
 }
 
@@ -87,6 +94,18 @@ impl Line {
         self.to_device.change(|queue| queue.dead = dead);
         self.to_server.change(|queue| queue.dead = dead);
     }
+    /// Of the next pieces of content so many are not what the server sent.
+    pub(crate) fn spoil(&self, pieces: usize) {
+        self.to_device.change(|queue| queue.spoil = pieces);
+    }
+    /// After so many pieces of content nothing comes to the device any more.
+    pub(crate) fn die_after(&self, pieces: usize) {
+        self.to_device.change(|queue| queue.pieces_left = Some(pieces));
+    }
+    /// What the server says is on its way for so long, from now on.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.to_device.change(|queue| queue.delay = delay);
+    }
     /// The session that serves the line ends; the device doesn't notice.
     pub(crate) fn end_session(&self) {
         self.to_server.change(|queue| queue.session_over = true);
@@ -99,13 +118,12 @@ impl Line {
     pub(crate) fn said<T>(&self, pick: impl FnMut(&ToServer) -> Option<T>) -> Vec<T> {
         self.said.lock().unwrap().messages.iter().filter_map(pick).collect()
     }
-    /// How often the device asked for content.
-    pub(crate) fn fetches(&self) -> usize {
-        let fetch = |said: &ToServer| match said {
-            ToServer::Request(request) => matches!(request.body, RequestBody::Fetch { .. }).then_some(()),
-            ToServer::Hello(_) => None,
-        };
-        self.said(fetch).len()
+    /// From where on the device asked for content, each time.
+    pub(crate) fn fetches(&self) -> Vec<u64> {
+        self.said(|said| match said {
+            ToServer::Request(Request { body: RequestBody::Fetch { offset, .. }, .. }) => Some(*offset),
+            _ => None,
+        })
     }
     pub(crate) fn hellos(&self) -> usize {
         self.said(|said| matches!(said, ToServer::Hello(_)).then_some(())).len()
@@ -177,7 +195,36 @@ impl io::Read for ServerEnd {
 
 impl io::Write for ServerEnd {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.push(bytes);
+        let delay = self.output.queue().delay;
+        std::thread::sleep(delay);
+        // Each write is a whole frame.
+        let mut frame = bytes[..bytes.len() - 1].to_vec();
+        let message = decode::<ToAgent<&[u8]>>(&mut frame).expect("a server sends good frames");
+        let content = match &message {
+            ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => bytes.to_vec(),
+            _ => Vec::new(),
+        };
+        if content.is_empty() {
+            self.output.push(bytes);
+            return Ok(bytes.len());
+        }
+        let (mut spoiled, mut dies) = (false, false);
+        self.output.change(|queue| {
+            spoiled = queue.spoil > 0;
+            queue.spoil = queue.spoil.saturating_sub(1);
+            dies = queue.pieces_left == Some(0);
+            queue.pieces_left = queue.pieces_left.map(|left| left.saturating_sub(1));
+            queue.dead |= dies;
+        });
+        if spoiled {
+            let mut other = content;
+            *other.last_mut().unwrap() ^= 1;
+            let mut frame = [0; FRAME_MAX];
+            let len = encode(&message.map_bytes(|_| &other[..]), &mut frame).unwrap();
+            self.output.push(&frame[..len]);
+        } else {
+            self.output.push(bytes);
+        }
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {

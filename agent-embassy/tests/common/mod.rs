@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary needs its own part")]
 
 mod line;
+pub(crate) mod nor;
 #[path = "../../../core/examples/smallest_server.rs"]
 pub(crate) mod smallest_server;
 

@@ -2,13 +2,14 @@
 //! one; what it has published stands until the new one's first plan (in `plan`) replaces it.
 
 use super::Agent;
-use crate::effect::{Effects, Event};
+use crate::agent::Out;
+use crate::effect::Event;
 use crate::ids::TimelineId;
 use crate::step::Step;
 use crate::time::LocalTime;
 
 impl Agent {
-    pub(crate) fn on_new_line(&mut self, now: LocalTime, timeline: TimelineId, effects: &mut Effects) {
+    pub(crate) fn on_new_line(&mut self, now: LocalTime, timeline: TimelineId, effects: &mut Out<'_>) {
         if self.timeline.is_some() {
             self.event(Event::NewTimeline, effects);
         }

@@ -2,8 +2,9 @@
 //! (PROTOCOL §4). The cycle goes on over a new connection where it stood.
 
 use super::Agent;
+use crate::agent::Out;
 use crate::clock::Enclosure;
-use crate::effect::{Effect, Effects, Event};
+use crate::effect::{Effect, Event};
 use crate::ids::Incarnation;
 use crate::message::{ErrorCode, Welcome};
 use crate::time::{LocalTime, Rate};
@@ -42,22 +43,18 @@ impl Link {
 }
 
 impl Agent {
-    /// The host has a connection to a server.
-    pub fn connected(&mut self, now: LocalTime) -> Effects {
-        let mut effects = self.tick(now);
+    pub(super) fn on_connected(&mut self, now: LocalTime, effects: &mut Out<'_>) {
+        self.tick(now, effects);
         self.link = Link::Greeting { again: now + self.round_trip() };
-        self.push(Effect::Hello, &mut effects);
-        effects
+        self.push(Effect::Hello, effects);
     }
 
-    /// The connection is gone. Whatever was asked is asked again over the next one.
-    pub fn disconnected(&mut self, now: LocalTime) -> Effects {
-        let effects = self.tick(now);
+    pub(super) fn on_disconnected(&mut self, now: LocalTime, effects: &mut Out<'_>) {
+        self.tick(now, effects);
         self.link = Link::Down;
-        effects
     }
 
-    pub(super) fn on_welcome(&mut self, now: LocalTime, welcome: &Welcome, effects: &mut Effects) {
+    pub(super) fn on_welcome(&mut self, now: LocalTime, welcome: &Welcome, effects: &mut Out<'_>) {
         if welcome.incarnation != self.incarnation || !matches!(self.link, Link::Greeting { .. }) {
             return self.event(Event::Unmatched, effects);
         }
@@ -79,7 +76,7 @@ impl Agent {
         now: LocalTime,
         incarnation: Incarnation,
         code: ErrorCode,
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
         if incarnation != self.incarnation && incarnation != Incarnation::default() {
             return self.event(Event::Unmatched, effects);
@@ -90,7 +87,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn link_timers(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(super) fn link_timers(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         if let Link::Greeting { again } = self.link
             && again.passed(now)
         {

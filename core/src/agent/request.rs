@@ -2,8 +2,9 @@
 //! and the clock sample that every answer brings. What an answer means is in `step`.
 
 use super::Agent;
+use crate::agent::Out;
 use crate::clock::{Sample, Sampled};
-use crate::effect::{Effect, Effects, Event};
+use crate::effect::{Effect, Event};
 use crate::guard::Guard;
 use crate::message::{Reply, Request, RequestBody};
 use crate::serving::{Mode, SwitchPlan, serving};
@@ -25,20 +26,25 @@ pub(crate) struct Outstanding {
 impl Agent {
     /// A reply: only one to an outstanding request is used, once, and only under the timeline that
     /// the request was sent under (PROTOCOL §4, §8).
-    pub(super) fn on_reply(&mut self, now: LocalTime, reply: &Reply<u16>, effects: &mut Effects) {
+    // Out of the frames of the other inputs: a device's stack is small.
+    #[inline(never)]
+    pub(super) fn on_reply(&mut self, now: LocalTime, reply: &Reply<u16>, effects: &mut Out<'_>) {
         let matched = self.outstanding.as_ref().is_some_and(|request| request.number == reply.number)
             && reply.incarnation == self.incarnation;
         if !(matched || (!self.config.guards.on(Guard::OutstandingOnly) && self.outstanding.is_some())) {
             return self.event(Event::Unmatched, effects);
         }
-        let Some(request) = self.outstanding.clone() else { return };
+        let Some((first, last)) = self.outstanding.as_ref().map(|request| (request.sent, request.last_sent))
+        else {
+            return;
+        };
         let guards = self.config.guards;
         if Some(reply.stamp.timeline) != self.timeline && guards.on(Guard::TimelineOfSample) {
             self.outstanding = None;
             return self.on_new_line(now, reply.stamp.timeline, effects);
         }
-        let sent = if guards.on(Guard::EchoedSendInstant) { reply.stamp.echo } else { request.last_sent };
-        if (sent < request.sent || sent > now) && guards.on(Guard::EchoInRange) {
+        let sent = if guards.on(Guard::EchoedSendInstant) { reply.stamp.echo } else { last };
+        if (sent < first || sent > now) && guards.on(Guard::EchoInRange) {
             return self.event(Event::Unmatched, effects);
         }
         self.outstanding = None;
@@ -63,7 +69,8 @@ impl Agent {
     /// An assumption about clocks broke. Until a table was read under new samples, a strict agent is
     /// fenced (PROTOCOL §6), and what a prompt one serves is marked stale: no instant that was
     /// published is one to go by any more.
-    pub(super) fn on_clock_broken(&mut self, now: LocalTime, effects: &mut Effects) {
+    #[inline(never)]
+    pub(super) fn on_clock_broken(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         self.event(Event::ClockBroken, effects);
         self.table = None;
         self.outstanding = None;
@@ -89,7 +96,7 @@ impl Agent {
     }
 
     /// Sends a request under a new number.
-    pub(crate) fn ask(&mut self, now: LocalTime, body: RequestBody, effects: &mut Effects) {
+    pub(crate) fn ask(&mut self, now: LocalTime, body: RequestBody, effects: &mut Out<'_>) {
         self.ask_within(now, self.round_trip(), body, effects);
     }
 
@@ -99,7 +106,7 @@ impl Agent {
         now: LocalTime,
         patience: Span,
         body: RequestBody,
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
         self.last_number += 1;
         let number = self.last_number;

@@ -11,8 +11,10 @@ mod lines;
 mod switching;
 
 use super::*;
+use crate::effect::{Effects, Verified};
 use crate::guard::Guards;
 use crate::ids::{AgentId, Token};
+use crate::message::ToAgent;
 use crate::message::{Phase, Refusal, Reply, Request};
 use crate::serving::{Activation, Serving};
 use crate::time::ServerTime;

@@ -1,11 +1,14 @@
 //! A snapshot that lies in memory as a whole: proven where it lies, and read where it lies.
 //!
-//! For hosts that have no room for a second copy of a record: [`prove`] needs no buffer, and keeps one
-//! hash at a time on the stack. What it takes is what [`Reader`](super::Reader) takes. [`records`] goes
+//! For hosts that have no room for a second copy of a record: [`prove`] needs no buffer, and little
+//! stack as long as records are short (some 300 bytes of key and value). What it takes is what [`Reader`](super::Reader) takes. [`records`] goes
 //! over what was proven; nothing of it is copied.
 
 use super::{END, MAGIC, OBJECT_VERSION, ObjectError, PUT, SECTION, SNAPSHOT};
-use crate::content::{DatasetSum, FARM_DATASETS_MAX, GenerationHasher, check_record, record_digest};
+use crate::content::{
+    DatasetSum, FARM_DATASETS_MAX, GenerationHasher, check_record, record_digest, short_generation_digest,
+    short_record_digest,
+};
 use crate::ids::{Digest, Generation, Name};
 
 /// One record of a snapshot, borrowed from its bytes.
@@ -37,10 +40,12 @@ pub fn prove(
     if !rest.0.is_empty() {
         return Err(ObjectError::TrailingBytes);
     }
-    if blake3::hash(bytes) != name.0 {
-        return Err(ObjectError::WrongName);
-    }
-    Ok(())
+    if name_of(bytes) == name { Ok(()) } else { Err(ObjectError::WrongName) }
+}
+
+#[inline(never)]
+fn name_of(bytes: &[u8]) -> Digest {
+    Digest(*blake3::hash(bytes).as_bytes())
 }
 
 /// The records of a snapshot that was proven, ascending by dataset and key. Of other bytes: some
@@ -160,19 +165,32 @@ fn head(rest: &mut Rest<'_>, target: Generation) -> Result<(), ObjectError> {
     Ok(())
 }
 
-// A hash of its own has almost 2 KiB: kept out of the frames of what calls and follows.
-#[inline(never)]
 fn prove_manifest<'a>(rest: &mut Rest<'a>, digest: Digest) -> Result<Manifest<'a>, ObjectError> {
     let manifest = Manifest::take(rest)?;
+    let mut last = "";
+    for (text, sum) in manifest.clone() {
+        Name::new(text).map_err(|_| ObjectError::BadName)?;
+        if text <= last || sum.is_empty() {
+            return Err(ObjectError::ManifestOrder);
+        }
+        last = text;
+    }
+    let found = match short_generation_digest(manifest.clone()) {
+        Some(found) => found,
+        None => long_manifest_digest(&manifest)?,
+    };
+    if found == digest { Ok(manifest) } else { Err(ObjectError::ManifestDigest) }
+}
+
+// A hash's whole state has almost 2 KiB: only where it must be, and kept out of the frames around it.
+#[inline(never)]
+fn long_manifest_digest(manifest: &Manifest<'_>) -> Result<Digest, ObjectError> {
     let mut hasher = GenerationHasher::new();
     for (name, sum) in manifest.clone() {
         let name = Name::new(name).map_err(|_| ObjectError::BadName)?;
         hasher.push(&name, &sum).map_err(|_| ObjectError::ManifestOrder)?;
     }
-    if hasher.finish() != digest {
-        return Err(ObjectError::ManifestDigest);
-    }
-    Ok(manifest)
+    Ok(hasher.finish())
 }
 
 fn prove_sections(
@@ -222,12 +240,13 @@ fn prove_records(rest: &mut Rest<'_>, dataset: &Name) -> Result<DatasetSum, Obje
             return Err(ObjectError::KeyOrder);
         }
         last = Some(key);
-        sum.add(digest_of(dataset, key, value));
+        let digest = short_record_digest(dataset.as_str(), key, value);
+        sum.add(digest.unwrap_or_else(|| long_record_digest(dataset, key, value)));
     }
     if sum.is_empty() { Err(ObjectError::EmptySection) } else { Ok(sum) }
 }
 
 #[inline(never)]
-fn digest_of(dataset: &Name, key: &[u8], value: &[u8]) -> Digest {
+fn long_record_digest(dataset: &Name, key: &[u8], value: &[u8]) -> Digest {
     record_digest(dataset, key, value)
 }

@@ -50,8 +50,34 @@ fn name_of_bytes(bytes: &[u8]) -> Digest {
     Digest(*blake3::hash(bytes).as_bytes())
 }
 
-/// Reads `bytes` in pieces whose lengths `cuts` gives in turn.
+/// Reads `bytes` in pieces whose lengths `cuts` gives in turn, and a snapshot where it lies, too: both
+/// ways take the same objects, and see the same in them.
 fn read(bytes: &[u8], cuts: &[usize], expected: &Expected) -> Result<(Given, Summary), ObjectError> {
+    let read = read_in_pieces(bytes, cuts, expected);
+    if expected.base.is_none() {
+        let wanted = |dataset: &str| {
+            expected.datasets.is_empty() || expected.datasets.iter().any(|name| name.as_str() == dataset)
+        };
+        let proven = in_place::prove(bytes, expected.name, expected.target, &wanted);
+        assert_eq!(proven.is_ok(), read.is_ok(), "{proven:?} in place, {read:?} in pieces");
+        if let Ok((given, _)) = &read {
+            let records = in_place::records(bytes).filter(|record| wanted(record.dataset));
+            let seen = records
+                .map(|record| (record.dataset.to_string(), record.key.to_vec(), Some(record.value.to_vec())));
+            assert_eq!(&seen.collect::<Given>(), given);
+        } else {
+            // Of bytes that were not proven nothing is expected, but that it ends.
+            in_place::records(bytes).for_each(drop);
+        }
+    }
+    read
+}
+
+fn read_in_pieces(
+    bytes: &[u8],
+    cuts: &[usize],
+    expected: &Expected,
+) -> Result<(Given, Summary), ObjectError> {
     let mut reader: Reader<_> = Reader::new(expected.clone(), std::vec![0; KEY_MAX + VALUE_MAX]);
     let mut given = Given::new();
     let mut rest = bytes;
@@ -185,6 +211,21 @@ fn a_reader_for_few_datasets_keeps_only_those_it_wants() {
     let mut input = &bytes[..];
     assert!(tiny.next(&mut input).unwrap().is_some(), "the first record has seven bytes");
     assert_eq!(tiny.next(&mut input), Err(ObjectError::BufferTooSmall { needed: 13 }));
+}
+
+#[test]
+fn a_generation_of_many_datasets_and_long_records_is_read() {
+    let dataset = |number: u8| (name(&std::format!("dataset{number:02}")), number);
+    let records = |number: u8| BTreeMap::from([(std::vec![number; 300], std::vec![number; 300])]);
+    let content: Content = (0..40).map(dataset).map(|(name, number)| (name, records(number))).collect();
+    let (mut bytes, expected) = snapshot(&content, |_| true);
+    assert_eq!(read(&bytes, &[100], &expected).unwrap().0, flat(&content));
+    for at in [60, 1_000, bytes.len() - 5] {
+        bytes[at] ^= 1;
+        let named = Expected { name: name_of_bytes(&bytes), ..expected.clone() };
+        assert!(read(&bytes, &[100], &named).is_err(), "byte {at}");
+        bytes[at] ^= 1;
+    }
 }
 
 #[test]

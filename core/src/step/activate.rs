@@ -4,7 +4,8 @@
 
 use super::Step;
 use crate::agent::Agent;
-use crate::effect::{Effect, Effects, Event};
+use crate::agent::Out;
+use crate::effect::{Effect, Event};
 use crate::message::{RequestBody, Switched};
 use crate::serving::{Activation, SwitchPlan};
 use crate::time::{LocalTime, ServerTime, Span};
@@ -112,7 +113,7 @@ impl Armed {
 }
 
 impl Agent {
-    pub(super) fn armed_timers(&mut self, now: LocalTime, mut armed: Armed, effects: &mut Effects) {
+    pub(super) fn armed_timers(&mut self, now: LocalTime, mut armed: Armed, effects: &mut Out<'_>) {
         if armed.read_again.passed(now) {
             self.outstanding = None;
             return self.go(now, Step::Reading, effects);
@@ -148,7 +149,7 @@ impl Agent {
     }
 
     /// Fig. 6, step 252, as housekeeping: what readers already see becomes the active cache.
-    pub(crate) fn keep_house(&mut self, now: LocalTime, seen: Seen, effects: &mut Effects) {
+    pub(crate) fn keep_house(&mut self, now: LocalTime, seen: Seen, effects: &mut Out<'_>) {
         if self.start_wait.is_some_and(|until| until.passed(now)) {
             self.serve_last_good(effects);
         }
@@ -169,7 +170,7 @@ impl Agent {
 
     /// The server says that T has passed, whatever the local bounds still leave open. Where caches
     /// are copied, readers are held from now until the copy is whole.
-    pub(crate) fn go_live_now(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(crate) fn go_live_now(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         let pending = self.published.staged.is_some() && self.published.staged == self.staged;
         if !pending {
             self.active = self.staged.take();
@@ -186,7 +187,7 @@ impl Agent {
     }
 
     /// The published switch is over: staged is the active cache from here on.
-    pub(crate) fn promote(&mut self, now: LocalTime, seen: Seen, effects: &mut Effects) {
+    pub(crate) fn promote(&mut self, now: LocalTime, seen: Seen, effects: &mut Out<'_>) {
         let switched = self.published;
         let Some(staged) = switched.staged else { return };
         self.active = Some(staged);
@@ -214,7 +215,7 @@ impl Agent {
 
     /// No server was reached in time, or none that names an active generation: a prompt agent serves
     /// what it served last, marked stale.
-    fn serve_last_good(&mut self, effects: &mut Effects) {
+    fn serve_last_good(&mut self, effects: &mut Out<'_>) {
         self.start_wait = None;
         let Some(last_good) = self.spare else { return };
         if self.published.active.is_some() {

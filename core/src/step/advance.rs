@@ -3,16 +3,18 @@
 
 use super::Step;
 use crate::agent::Agent;
-use crate::effect::{Effects, Event};
+use crate::agent::Out;
+use crate::effect::Event;
 use crate::message::{Refusal, ReplyBody};
 use crate::time::LocalTime;
 
 impl Agent {
+    #[inline(never)]
     pub(super) fn on_advance_answer(
         &mut self,
         now: LocalTime,
         answer: ReplyBody<u16>,
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
         match answer {
             ReplyBody::Advanced(table) => {
@@ -37,7 +39,7 @@ impl Agent {
     }
 
     /// Asked again under the same number while our own lease lasts.
-    pub(super) fn advance_unanswered(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(super) fn advance_unanswered(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         let Step::Advancing { lease_over, .. } = self.step else { return };
         if lease_over.passed(now) {
             self.outstanding = None;
@@ -47,7 +49,7 @@ impl Agent {
     }
 
     /// A holder whose lease ran out waits one lease by its own clock before it asks again.
-    fn wait_a_lease(&mut self, now: LocalTime, effects: &mut Effects) {
+    fn wait_a_lease(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         let lease = self.table.as_ref().map_or(self.round_trip(), |table| table.settings.lease);
         let until = now + self.clock.surely_reached(lease);
         self.go(now, Step::Waiting { until }, effects);

@@ -2,19 +2,21 @@
 
 use super::Step;
 use crate::agent::Agent;
-use crate::effect::{Effects, Event};
+use crate::agent::Out;
+use crate::effect::Event;
 use crate::message::{Grant, ReplyBody};
 use crate::plan::same;
 use crate::table::{TableView, next_activation};
 use crate::time::{LocalTime, Span};
 
 impl Agent {
+    #[inline(never)]
     pub(super) fn on_lock_answer(
         &mut self,
         now: LocalTime,
         since: LocalTime,
         answer: ReplyBody<u16>,
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
         match answer {
             ReplyBody::Granted { grant, table } => self.on_granted(now, since, grant, table, effects),
@@ -55,7 +57,7 @@ impl Agent {
         since: LocalTime,
         grant: Grant,
         table: TableView,
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
         self.attempt = 0;
         // The lease counts from the grant, which was not before the request was first sent.
@@ -67,7 +69,7 @@ impl Agent {
     }
 
     /// Asked again under the same number, for one lease; then the cycle begins anew.
-    pub(super) fn lock_unanswered(&mut self, now: LocalTime, effects: &mut Effects) {
+    pub(super) fn lock_unanswered(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         let Step::Locking { since } = self.step else { return };
         let lease = self.table.as_ref().map_or(Span::ZERO, |table| table.settings.lease);
         if (since + lease).passed(now) {

@@ -3,8 +3,9 @@
 
 use super::activate::Sampling;
 use super::{Armed, Retrieving, Seen, Step};
+use crate::agent::Out;
 use crate::agent::{Agent, First};
-use crate::effect::{Cache, Effects};
+use crate::effect::Cache;
 use crate::guard::Guard;
 use crate::ids::Generation;
 use crate::plan::same;
@@ -15,12 +16,13 @@ use crate::time::{LocalTime, ServerTime, Span};
 
 impl Agent {
     /// The answer to a `Read`.
+    #[inline(never)]
     pub(super) fn on_read(
         &mut self,
         now: LocalTime,
         table: TableView,
         (received, answered): (ServerTime, ServerTime),
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
         // The server's own reading decides, never an estimate of it.
         let due = if self.config.guards.on(Guard::ServerTimeDecides) {
@@ -39,7 +41,7 @@ impl Agent {
     }
 
     /// Takes a table in: what it says of the caches, and the plan that follows.
-    pub(super) fn adopt(&mut self, now: LocalTime, table: TableView, due: bool, effects: &mut Effects) {
+    pub(super) fn adopt(&mut self, now: LocalTime, table: TableView, due: bool, effects: &mut Out<'_>) {
         let guards = self.config.guards;
         if let (Some(line), First::Unknown) = (self.timeline, self.first) {
             self.first = First::Is(line, table.staged.epoch);
@@ -87,7 +89,8 @@ impl Agent {
 
     /// Goes on with the table at hand: fills the caches, or waits for T, or rests. Where T has certainly
     /// passed, the table is read again from `again` on.
-    pub(super) fn proceed(&mut self, now: LocalTime, due: bool, again: LocalTime, effects: &mut Effects) {
+    #[inline(never)]
+    pub(super) fn proceed(&mut self, now: LocalTime, due: bool, again: LocalTime, effects: &mut Out<'_>) {
         let guards = self.config.guards;
         let Some(table) = self.table.clone() else {
             return self.go(now, Step::Reading, effects);

@@ -2,8 +2,9 @@
 //! as a whole before anything can see it (S5). The bytes stay with the host.
 
 use super::{Seen, Step};
+use crate::agent::Out;
 use crate::agent::{Accepts, Agent};
-use crate::effect::{Cache, Effect, Effects, Event, Verified};
+use crate::effect::{Cache, Effect, Event, Verified};
 use crate::guard::Guard;
 use crate::ids::Generation;
 use crate::message::{FETCH_MAX, RequestBody, Route};
@@ -33,6 +34,12 @@ pub(crate) enum Stage {
     Verifying,
 }
 
+impl Stage {
+    fn is_fetching(&self) -> bool {
+        matches!(self, Stage::Fetching { .. })
+    }
+}
+
 impl Retrieving {
     pub(crate) fn begin(target: Generation, cache: Cache, from: LocalTime) -> Retrieving {
         Retrieving { target, cache, from, anew: false, stage: Stage::Routing }
@@ -51,7 +58,7 @@ impl Retrieving {
 
     /// Whether the way there is known and its objects are being fetched.
     pub(crate) fn is_fetching(&self) -> bool {
-        matches!(self.stage, Stage::Fetching { .. })
+        self.stage.is_fetching()
     }
 
     pub(crate) fn wake(&self) -> Option<LocalTime> {
@@ -124,7 +131,8 @@ impl Agent {
         }
     }
 
-    pub(super) fn on_route(&mut self, now: LocalTime, route: &Route, effects: &mut Effects) {
+    #[inline(never)]
+    pub(super) fn on_route(&mut self, now: LocalTime, route: &Route, effects: &mut Out<'_>) {
         let again = self.backed_off(now);
         let Some(retrieving) = self.retrieving() else { return };
         if retrieving.stage != Stage::Routing || route.objects.is_empty() {
@@ -144,7 +152,7 @@ impl Agent {
         offset: u64,
         total: u64,
         len: u16,
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
         let again = self.backed_off(now);
         let Some(retrieving) = self.retrieving() else { return };
@@ -165,7 +173,7 @@ impl Agent {
     }
 
     /// Goes on to the next object where one is complete, and to the check after the last.
-    fn pass_empty_objects(&mut self, now: LocalTime, effects: &mut Effects) {
+    fn pass_empty_objects(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         let Some(retrieving) = self.retrieving() else { return };
         retrieving.from = now;
         if let Stage::Fetching { route, object, offset } = &mut retrieving.stage {
@@ -183,18 +191,22 @@ impl Agent {
     }
 
     /// What the host found. Only what is whole and agrees is staged (S5, S6).
+    #[inline(never)]
     pub(crate) fn on_verified(
         &mut self,
         now: LocalTime,
         verified: Generation,
         found: Verified,
-        effects: &mut Effects,
+        effects: &mut Out<'_>,
     ) {
-        let Step::Retrieving(Retrieving { target, cache, stage: Stage::Verifying, .. }) = self.step else {
+        let Step::Retrieving(Retrieving { target, cache, ref stage, .. }) = self.step else { return };
+        // What the host won't take needn't come as a whole.
+        let refused = stage.is_fetching() && matches!(found, Verified::Vetoed(_));
+        if target != verified || !(refused || *stage == Stage::Verifying) {
             return;
-        };
-        if target != verified {
-            return;
+        }
+        if refused {
+            self.outstanding = None;
         }
         let found = match found {
             Verified::Mismatch if !self.config.guards.on(Guard::WholeGeneration) => Verified::Whole,
@@ -229,7 +241,7 @@ impl Agent {
         self.after_retrieval(now, effects);
     }
 
-    fn after_retrieval(&mut self, now: LocalTime, effects: &mut Effects) {
+    fn after_retrieval(&mut self, now: LocalTime, effects: &mut Out<'_>) {
         if let Some(staged) = self.table.as_ref().map(|table| table.staged)
             && self.refused.is_none_or(|(refused, _)| refused != staged)
         {

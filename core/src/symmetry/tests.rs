@@ -347,7 +347,7 @@ fn what_a_route_was_asked_from_is_forgotten() {
     let asked = |have| {
         let mut agent = agent();
         let body = RequestBody::Route { target: generation(3, 3), have, snapshots_only: true };
-        agent.ask(NOW, body, &mut crate::effect::Effects::new());
+        agent.ask(NOW, body, &mut crate::agent::Out::new(&mut |_| {}));
         renamed(&agent)
     };
     assert_eq!(asked(Some(generation(2, 2))), asked(None));
@@ -358,7 +358,7 @@ fn checkers_are_told_the_last_request_and_the_one_that_is_waited_for() {
     let mut agent = agent();
     assert_eq!((agent.last_number(), agent.asks()), (0, None));
     for number in 1..4 {
-        agent.ask(NOW, RequestBody::Read, &mut crate::effect::Effects::new());
+        agent.ask(NOW, RequestBody::Read, &mut crate::agent::Out::new(&mut |_| {}));
         assert_eq!((agent.last_number(), agent.asks()), (number, Some(number)));
     }
     agent.outstanding = None;

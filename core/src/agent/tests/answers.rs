@@ -120,6 +120,31 @@ fn a_veto_of_the_active_generation_stands_as_long_as_it_is_named() {
     assert_eq!(farm.hosts[joiner].agent.report(LocalTime::MIN).veto, None);
 }
 
+#[test]
+fn what_the_host_has_no_room_for_is_not_fetched() {
+    let mut farm = Farm::armed(Mode::Strict);
+    farm.production = digest(5);
+    farm.drive_until(|farm| farm.hosts[0].begun.last().is_some_and(|(begun, _)| begun.digest == digest(5)));
+    let (target, _) = *farm.host().begun.last().unwrap();
+    let fetched = farm.host().count("fetch");
+    // Other answers have to wait for what comes.
+    let before = farm.host().agent.clone();
+    for found in [Verified::Whole, Verified::Mismatch] {
+        farm.input(0, |agent, now| agent.verified(now, target, found));
+        assert_eq!(farm.host().agent, before, "{found:?}");
+    }
+    farm.input(0, |agent, now| agent.verified(now, target, Verified::Vetoed(Veto::TooLarge)));
+    assert_eq!(farm.host().agent.report(LocalTime::MIN).veto, Some(Veto::TooLarge));
+    let t = farm.activation();
+    farm.drive(t - farm.now - MS);
+    assert_eq!(farm.host().count("fetch"), fetched, "no more of it is asked for");
+    farm.production = digest(6);
+    farm.drive(5 * SEC);
+    assert_eq!(farm.host().agent.report(LocalTime::MIN).veto, None);
+    farm.drive(10 * SEC);
+    assert_eq!(farm.looks(0).current().map(|served| served.digest), Some(digest(6)));
+}
+
 // Content
 
 #[test]
