@@ -261,27 +261,30 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
     /// Takes the next frame; false where there is none yet.
     #[inline(never)]
     fn take_frame(&mut self, now: LocalTime, rest: &mut &[u8]) -> bool {
-        match next_message(self.receiver, rest) {
-            None => false,
-            // Dropped and counted.
-            Some(None) => true,
-            Some(Some((message, cause))) => {
-                let host = &mut self.host;
-                self.machine
-                    .input(now, Input::Receive(&message), &mut |effect| host.carry_out(effect, &cause));
-                true
+        let Some(received) = self.receiver.next::<ToAgent<&[u8]>>(rest) else { return false };
+        // Dropped and counted, where it is none.
+        let Ok(message) = received else { return true };
+        let cause = match &message {
+            ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => {
+                Cause { bytes, object: None }
             }
-        }
+            ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Cause::route(route),
+            _ => Cause::default(),
+        };
+        let host = &mut self.host;
+        self.machine.input(now, Input::Receive(&message), &mut |effect| host.carry_out(effect, &cause));
+        true
     }
 
     /// Gives the machine an input, and carries out what it asks for.
-    fn give(&mut self, now: LocalTime, input: Input<'_>) {
+    fn give(&mut self, now: LocalTime, input: Input<'_, &[u8]>) {
         self.hand_in(now, input);
         self.finish_input();
     }
 
     /// Effects are carried out as they come: there is no room for all that one input may have.
-    fn hand_in(&mut self, now: LocalTime, input: Input<'_>) {
+    #[inline(never)]
+    fn hand_in(&mut self, now: LocalTime, input: Input<'_, &[u8]>) {
         let (host, cause) = (&mut self.host, Cause::default());
         self.machine.input(now, input, &mut |effect| host.carry_out(effect, &cause));
     }
@@ -351,21 +354,6 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
             Step::Failed => count(&mut shared.board.counters.storage_faults),
         });
     }
-}
-
-/// The next message and what of it is the host's; `Some(None)` where a frame was dropped.
-#[inline(never)]
-fn next_message<'a>(
-    receiver: &'a mut Receiver,
-    rest: &mut &[u8],
-) -> Option<Option<(ToAgent<u16>, Cause<'a>)>> {
-    let Ok(message) = receiver.next::<ToAgent<&[u8]>>(rest)? else { return Some(None) };
-    let cause = match &message {
-        ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => Cause { bytes, object: None },
-        ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Cause::route(route),
-        _ => Cause::default(),
-    };
-    Some(Some((message.without_content(), cause)))
 }
 
 async fn send<W: Write>(output: &mut W, frame: &[u8]) -> Result<(), W::Error> {

@@ -13,6 +13,7 @@ use downbeat_core::frame::encode;
 use downbeat_core::ids::{Digest, Generation};
 use downbeat_core::message::{ObjectRef, Request, Route, ToServer, Veto};
 use downbeat_core::object::in_place;
+use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::LocalTime;
 use embassy_sync::blocking_mutex::raw::RawMutex;
 
@@ -84,16 +85,12 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn carry_out(&mut self, effect: Effect, cause: &Cause<'_>) {
         match effect {
             Effect::Hello => self.frame_len = self.greeting.encode(self.frame).unwrap_or(0),
             Effect::Send(request) => self.send(request),
-            Effect::Publish(plan) => {
-                self.memory.with(|shared| shared.publish(plan));
-                if let Some(good) = plan.active.filter(|_| !plan.stale) {
-                    self.storage.note(good);
-                }
-            }
+            Effect::Publish(plan) => self.publish(&plan),
             Effect::Begin { target, .. } => {
                 self.expect(target, cause.object);
                 self.begin = true;
@@ -107,6 +104,14 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
             }
             Effect::Copy { .. } => self.copy = true,
             Effect::Event(event) => self.on_event(&event),
+        }
+    }
+
+    #[inline(never)]
+    fn publish(&mut self, plan: &SwitchPlan) {
+        self.memory.with(|shared| shared.publish(plan));
+        if let Some(good) = plan.active.filter(|_| !plan.stale) {
+            self.storage.note(good);
         }
     }
 
@@ -171,16 +176,26 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
     }
 
     /// Proves what has come, and hands it over to where readers may be given it.
-    #[inline(never)]
     pub(crate) fn verify(&mut self) -> Option<(Generation, Verified)> {
-        let Incoming { target, object, held } = self.incoming.take()?;
-        let (Some(object), Some(mut held)) = (object, held) else {
-            return Some((target, Verified::Mismatch));
+        let whole = self.is_whole();
+        let target = self.hand_over(whole)?;
+        Some((target, if whole { Verified::Whole } else { Verified::Mismatch }))
+    }
+
+    #[inline(never)]
+    fn is_whole(&self) -> bool {
+        let Some(Incoming { target, object: Some(object), held: Some(held) }) = &self.incoming else {
+            return false;
         };
-        let greeting = &self.greeting;
-        let proven = in_place::prove(held.content(), object.name, target, &|name| greeting.expects(name));
-        let whole = proven.is_ok();
-        if whole {
+        let expects = |name: &str| self.greeting.expects(name);
+        in_place::prove(held.content(), object.name, *target, &expects).is_ok()
+    }
+
+    #[inline(never)]
+    fn hand_over(&mut self, whole: bool) -> Option<Generation> {
+        let Incoming { target, object, held } = self.incoming.take()?;
+        let Some(mut held) = held else { return Some(target) };
+        if let (true, Some(object)) = (whole, object) {
             held.digest = Some(target.digest);
             self.storage.prepare(Stored { generation: target, name: object.name, len: held.len });
         }
@@ -188,7 +203,7 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
             shared.give_back(held);
             shared.board.veto = shared.board.veto.filter(|_| !whole);
         });
-        Some((target, if whole { Verified::Whole } else { Verified::Mismatch }))
+        Some(target)
     }
 
     /// Copies staged to active, in pieces, while core holds the readers.

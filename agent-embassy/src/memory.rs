@@ -148,9 +148,9 @@ impl<const BYTES: usize> Shared<BYTES> {
     /// Takes out a buffer that nobody needs, to be filled: not one that the plan names, and rather one
     /// that the machine doesn't keep either.
     pub(crate) fn take_free(&mut self, kept: &dyn Fn(Digest) -> bool) -> Option<Held<BYTES>> {
-        let plan = self.plan;
+        let plan = &self.plan;
         let named = |digest: Digest| {
-            [plan.active, plan.staged].into_iter().flatten().any(|named| named.digest == digest)
+            [&plan.active, &plan.staged].into_iter().flatten().any(|named| named.digest == digest)
         };
         let places = if plan.activation == Activation::Copy { 1..2 } else { 0..2 };
         let empty = |held: &Held<BYTES>| held.digest.is_none();
@@ -174,7 +174,7 @@ impl<const BYTES: usize> Shared<BYTES> {
     }
 
     /// Publishes a plan. Readers go by it from the next read on.
-    pub(crate) fn publish(&mut self, plan: SwitchPlan) {
+    pub(crate) fn publish(&mut self, plan: &SwitchPlan) {
         if plan.activation == Activation::Copy
             && let Some(active) = plan.active
         {
@@ -182,7 +182,7 @@ impl<const BYTES: usize> Shared<BYTES> {
             self.begin_copy(active);
             while self.copy_piece(active) {}
         }
-        self.plan = plan;
+        self.plan = *plan;
     }
 
     /// Before a copy: what was in the first buffer is no generation any more.

@@ -100,22 +100,41 @@ pub fn record_digest(dataset: &Name, key: &[u8], value: &[u8]) -> Digest {
 
 /// Bytes of the longest text that is put together on the stack to be hashed at once.
 const SHORT: usize = 384;
-type Short = heapless::Vec<u8, SHORT>;
 
-fn short_digest(text: &Short) -> Digest {
-    Digest(*blake3::hash(text).as_bytes())
+/// A text that is put together on the stack.
+struct Short {
+    text: [u8; SHORT],
+    len: usize,
+}
+
+impl Short {
+    fn new() -> Short {
+        Short { text: [0; SHORT], len: 0 }
+    }
+    /// `None` where it becomes too long.
+    fn add(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.len.checked_add(bytes.len())?;
+        self.text.get_mut(self.len..end)?.copy_from_slice(bytes);
+        self.len = end;
+        Some(())
+    }
+    fn add_field(&mut self, bytes: &[u8]) -> Option<()> {
+        self.add(&(bytes.len() as u32).to_le_bytes())?;
+        self.add(bytes)
+    }
+    fn digest(&self) -> Option<Digest> {
+        Some(Digest(*blake3::hash(self.text.get(..self.len)?).as_bytes()))
+    }
 }
 
 /// As [`record_digest`], for hosts with a small stack: without a hash's whole state, which has almost
 /// 2 KiB. `None` where the record is too long for that.
 #[inline(never)]
 pub(crate) fn short_record_digest(dataset: &str, key: &[u8], value: &[u8]) -> Option<Digest> {
-    let mut text = Short::from_slice(RECORD_TEXT).ok()?;
-    for field in [dataset.as_bytes(), key, value] {
-        text.extend_from_slice(&(field.len() as u32).to_le_bytes()).ok()?;
-        text.extend_from_slice(field).ok()?;
-    }
-    Some(short_digest(&text))
+    let mut text = Short::new();
+    text.add(RECORD_TEXT)?;
+    [dataset.as_bytes(), key, value].into_iter().try_for_each(|field| text.add_field(field))?;
+    text.digest()
 }
 
 /// As [`generation_digest`] of datasets that are in order, in the same way. `None` where they are too many
@@ -124,14 +143,14 @@ pub(crate) fn short_record_digest(dataset: &str, key: &[u8], value: &[u8]) -> Op
 pub(crate) fn short_generation_digest<'a>(
     datasets: impl IntoIterator<Item = (&'a str, DatasetSum)>,
 ) -> Option<Digest> {
-    let mut text = Short::from_slice(GENERATION_TEXT).ok()?;
-    for (name, sum) in datasets {
-        text.extend_from_slice(&(name.len() as u32).to_le_bytes()).ok()?;
-        text.extend_from_slice(name.as_bytes()).ok()?;
-        text.extend_from_slice(&sum.sum).ok()?;
-        text.extend_from_slice(&sum.count.to_le_bytes()).ok()?;
+    let mut text = Short::new();
+    text.add(GENERATION_TEXT)?;
+    for (name, DatasetSum { sum, count }) in datasets {
+        text.add_field(name.as_bytes())?;
+        text.add(&sum)?;
+        text.add(&count.to_le_bytes())?;
     }
-    Some(short_digest(&text))
+    text.digest()
 }
 
 /// The sum of the digests of a dataset's records, and how many they are. `add` and `remove`

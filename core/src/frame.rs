@@ -282,6 +282,8 @@ impl Receiver {
 ///
 /// # Errors
 /// [`Fault`]; never [`Fault::Oversized`].
+// Out of the frame of whoever goes on with the message: a device's stack is small.
+#[inline(never)]
 pub fn decode<'a, T: Deserialize<'a>>(frame: &'a mut [u8]) -> Result<T, Fault> {
     let len = cobs::decode_in_place(frame).map_err(|_| Fault::Garbled)?;
     let packed: &'a [u8] = frame.get(..len).ok_or(Fault::Garbled)?;

@@ -276,6 +276,25 @@ pub enum ReplyBody<B> {
     Time,
 }
 
+/// How a message holds the bytes of a fetch. A machine asks for their number only.
+pub trait Piece: Clone {
+    /// Their number.
+    fn length(&self) -> u16;
+}
+
+impl Piece for u16 {
+    fn length(&self) -> u16 {
+        *self
+    }
+}
+
+impl Piece for &[u8] {
+    fn length(&self) -> u16 {
+        // A frame's body is at most 1,024 bytes, so nothing is ever cut.
+        u16::try_from(self.len()).unwrap_or(u16::MAX)
+    }
+}
+
 impl<B> ReplyBody<B> {
     /// The same answer with its bytes held in another way.
     pub fn map_bytes<C>(self, hold: impl FnOnce(B) -> C) -> ReplyBody<C> {
@@ -302,8 +321,7 @@ impl ReplyBody<&[u8]> {
     /// What the agent's machine is told: the number of the bytes in their place. Content never
     /// enters a machine (PROTOCOL §5); the host has put the bytes into its store before.
     pub fn without_content(self) -> ReplyBody<u16> {
-        // A frame's body is at most 1,024 bytes, so nothing is ever cut.
-        self.map_bytes(|bytes| u16::try_from(bytes.len()).unwrap_or(u16::MAX))
+        self.map_bytes(|bytes| bytes.length())
     }
 }
 

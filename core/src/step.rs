@@ -11,7 +11,7 @@ use crate::agent::Agent;
 use crate::agent::Out;
 use crate::effect::Event;
 use crate::ids::{Generation, Token};
-use crate::message::{Phase, Reply, ReplyBody, RequestBody};
+use crate::message::{Phase, Piece, Reply, ReplyBody, RequestBody};
 use crate::time::{LocalTime, ServerTime};
 #[cfg(test)]
 pub(crate) use activate::Sampling;
@@ -181,7 +181,7 @@ impl Agent {
 
     /// An answer to the outstanding request, whose times were taken in already.
     #[inline(never)]
-    pub(crate) fn on_answer(&mut self, now: LocalTime, reply: &Reply<u16>, effects: &mut Out<'_>) {
+    pub(crate) fn on_answer<B: Piece>(&mut self, now: LocalTime, reply: &Reply<B>, effects: &mut Out<'_>) {
         let (received, answered) = (reply.stamp.received, reply.stamp.answered);
         match (&self.step, &reply.body) {
             (_, ReplyBody::Noted | ReplyBody::Unlocked) => self.attempt = 0,
@@ -205,7 +205,7 @@ impl Agent {
             }
             (Step::Retrieving(_), ReplyBody::Route(route)) => self.on_route(now, route, effects),
             (Step::Retrieving(_), ReplyBody::Bytes { offset, total, bytes }) => {
-                self.on_bytes(now, *offset, *total, *bytes, effects);
+                self.on_bytes(now, *offset, *total, bytes.length(), effects);
             }
             _ => {
                 self.event(Event::Unexpected, effects);

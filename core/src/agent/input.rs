@@ -4,19 +4,19 @@
 use super::Agent;
 use crate::effect::{Effect, Effects, Verified};
 use crate::ids::Generation;
-use crate::message::{RequestBody, ToAgent};
+use crate::message::{Piece, RequestBody, ToAgent};
 use crate::step::{Seen, Step};
 use crate::time::LocalTime;
 
 /// What a machine is told. Each has a method of its own, too, where more is said of it.
 #[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
+pub enum Input<'a, B = u16> {
     /// See [`Agent::connected`].
     Connected,
     /// See [`Agent::disconnected`].
     Disconnected,
     /// See [`Agent::receive`].
-    Receive(&'a ToAgent<u16>),
+    Receive(&'a ToAgent<B>),
     /// See [`Agent::verified`].
     Verified {
         /// What was to be verified.
@@ -58,7 +58,12 @@ impl Agent {
     /// Any input, of which `carry_out` gets each effect as it comes, in order: for hosts that have no room
     /// for all of them at once. The machine is in the middle of the input meanwhile, so what needs an
     /// answer ([`Effect::Verify`], [`Effect::Copy`]) is answered afterwards.
-    pub fn input(&mut self, now: LocalTime, input: Input<'_>, carry_out: &mut dyn FnMut(Effect)) {
+    pub fn input<B: Piece>(
+        &mut self,
+        now: LocalTime,
+        input: Input<'_, B>,
+        carry_out: &mut dyn FnMut(Effect),
+    ) {
         let effects = &mut Out::new(carry_out);
         match input {
             Input::Connected => return self.on_connected(now, effects),
@@ -141,7 +146,7 @@ impl Agent {
         self.collect(now, Input::ShutDown)
     }
 
-    fn on_message(&mut self, now: LocalTime, message: &ToAgent<u16>, effects: &mut Out<'_>) {
+    fn on_message<B: Piece>(&mut self, now: LocalTime, message: &ToAgent<B>, effects: &mut Out<'_>) {
         match message {
             ToAgent::Welcome(welcome) => self.on_welcome(now, welcome, effects),
             ToAgent::Error { incarnation, code } => self.on_error(now, *incarnation, *code, effects),

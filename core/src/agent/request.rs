@@ -6,7 +6,7 @@ use crate::agent::Out;
 use crate::clock::{Sample, Sampled};
 use crate::effect::{Effect, Event};
 use crate::guard::Guard;
-use crate::message::{Reply, Request, RequestBody};
+use crate::message::{Piece, Reply, Request, RequestBody};
 use crate::serving::{Mode, SwitchPlan, serving};
 use crate::spread::{Purpose, spread};
 use crate::step::Step;
@@ -28,7 +28,7 @@ impl Agent {
     /// the request was sent under (PROTOCOL §4, §8).
     // Out of the frames of the other inputs: a device's stack is small.
     #[inline(never)]
-    pub(super) fn on_reply(&mut self, now: LocalTime, reply: &Reply<u16>, effects: &mut Out<'_>) {
+    pub(super) fn on_reply<B: Piece>(&mut self, now: LocalTime, reply: &Reply<B>, effects: &mut Out<'_>) {
         let matched = self.outstanding.as_ref().is_some_and(|request| request.number == reply.number)
             && reply.incarnation == self.incarnation;
         if !(matched || (!self.config.guards.on(Guard::OutstandingOnly) && self.outstanding.is_some())) {

@@ -5,15 +5,15 @@ use super::Step;
 use crate::agent::Agent;
 use crate::agent::Out;
 use crate::effect::Event;
-use crate::message::{Refusal, ReplyBody};
+use crate::message::{Piece, Refusal, ReplyBody};
 use crate::time::LocalTime;
 
 impl Agent {
     #[inline(never)]
-    pub(super) fn on_advance_answer(
+    pub(super) fn on_advance_answer<B: Piece>(
         &mut self,
         now: LocalTime,
-        answer: ReplyBody<u16>,
+        answer: ReplyBody<B>,
         effects: &mut Out<'_>,
     ) {
         match answer {

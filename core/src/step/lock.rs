@@ -4,18 +4,18 @@ use super::Step;
 use crate::agent::Agent;
 use crate::agent::Out;
 use crate::effect::Event;
-use crate::message::{Grant, ReplyBody};
+use crate::message::{Grant, Piece, ReplyBody};
 use crate::plan::same;
 use crate::table::{TableView, next_activation};
 use crate::time::{LocalTime, Span};
 
 impl Agent {
     #[inline(never)]
-    pub(super) fn on_lock_answer(
+    pub(super) fn on_lock_answer<B: Piece>(
         &mut self,
         now: LocalTime,
         since: LocalTime,
-        answer: ReplyBody<u16>,
+        answer: ReplyBody<B>,
         effects: &mut Out<'_>,
     ) {
         match answer {
