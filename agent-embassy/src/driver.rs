@@ -261,10 +261,15 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
     /// Takes the next frame; false where there is none yet.
     #[inline(never)]
     fn take_frame(&mut self, now: LocalTime, rest: &mut &[u8]) -> bool {
-        let Some(received) = self.receiver.next::<ToAgent<&[u8]>>(rest) else { return false };
-        // Dropped and counted, where it is none.
-        let Ok(message) = received else { return true };
-        let cause = match &message {
+        // Looked at where it was made: a second copy of it would be half of the frame's size again.
+        let received = self.receiver.next::<ToAgent<&[u8]>>(rest);
+        let message = match &received {
+            None => return false,
+            // Dropped and counted.
+            Some(Err(_)) => return true,
+            Some(Ok(message)) => message,
+        };
+        let cause = match message {
             ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => {
                 Cause { bytes, object: None }
             }
@@ -272,7 +277,7 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
             _ => Cause::default(),
         };
         let host = &mut self.host;
-        self.machine.input(now, Input::Receive(&message), &mut |effect| host.carry_out(effect, &cause));
+        self.machine.input(now, Input::Receive(message), &mut |effect| host.carry_out(effect, &cause));
         true
     }
 

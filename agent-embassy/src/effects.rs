@@ -11,7 +11,7 @@ use crate::{clock, tell};
 use downbeat_core::effect::{Effect, Event, Verified};
 use downbeat_core::frame::encode;
 use downbeat_core::ids::{Digest, Generation};
-use downbeat_core::message::{ObjectRef, Request, Route, ToServer, Veto};
+use downbeat_core::message::{ObjectRef, Request, Route, ToServerRef, Veto};
 use downbeat_core::object::in_place;
 use downbeat_core::serving::SwitchPlan;
 use downbeat_core::time::LocalTime;
@@ -138,7 +138,7 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
         self.memory.with(|shared| count(&mut shared.board.counters.requests));
         // As late as can be, so that the enclosure's upper end ages as little as can be.
         request.sent = clock::now();
-        self.frame_len = encode(&ToServer::Request(request), self.frame).unwrap_or(0);
+        self.frame_len = encode(&ToServerRef::Request(&request), self.frame).unwrap_or(0);
     }
 
     fn expect(&mut self, target: Generation, object: Option<ObjectRef>) {

@@ -4,7 +4,7 @@ use core::fmt;
 use downbeat_core::agent::Config;
 use downbeat_core::frame::encode;
 use downbeat_core::ids::{AgentId, Incarnation, NAME_MAX, Name};
-use downbeat_core::message::{Hello, TOKEN_MAX, ToServer, VERSION};
+use downbeat_core::message::{Hello, TOKEN_MAX, ToServerRef, VERSION};
 use downbeat_core::serving::Mode;
 use embassy_time::Duration;
 use heapless::{String, Vec};
@@ -93,7 +93,7 @@ impl Greeting {
     pub(crate) fn encode(&self, frame: &mut [u8; SEND_MAX]) -> Result<usize, StartError> {
         let [end, frame @ ..] = frame;
         *end = 0;
-        let len = encode(&ToServer::Hello(self.hello()?), frame).map_err(|_| StartError::TooLong)?;
+        let len = encode(&ToServerRef::Hello(&self.hello()?), frame).map_err(|_| StartError::TooLong)?;
         Ok(len + 1)
     }
 
@@ -151,7 +151,7 @@ impl core::error::Error for StartError {}
 mod tests {
     use super::*;
     use downbeat_core::ids::{Digest, Epoch, Generation};
-    use downbeat_core::message::{Phase, Report, Request, RequestBody, Switched, Veto};
+    use downbeat_core::message::{Phase, Report, Request, RequestBody, Switched, ToServer, Veto};
     use downbeat_core::time::{LocalTime, ServerTime, Span};
 
     const LONG: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
@@ -188,6 +188,14 @@ mod tests {
         let body = RequestBody::Report(report);
         let request =
             Request { incarnation: Incarnation(u64::MAX), number: u64::MAX, sent: LocalTime::MIN, body };
-        assert!(encode(&ToServer::Request(request), &mut [0; SEND_MAX]).is_ok());
+        let (mut owned, mut borrowed) = ([0; SEND_MAX], [0; SEND_MAX]);
+        let len = encode(&ToServerRef::Request(&request), &mut borrowed).unwrap();
+        assert_eq!(encode(&ToServer::Request(request), &mut owned), Ok(len));
+        assert_eq!(owned, borrowed);
+        let hello = Settings::new(Name::new(LONG).unwrap(), AgentId([255; 16]), Mode::Strict);
+        let hello = hello.greeting(Incarnation(1)).hello().unwrap();
+        let len = encode(&ToServerRef::Hello(&hello), &mut borrowed).unwrap();
+        assert_eq!(encode(&ToServer::Hello(hello), &mut owned), Ok(len));
+        assert_eq!(owned[..len], borrowed[..len]);
     }
 }

@@ -236,10 +236,13 @@ impl Agent {
         self.push(Effect::Publish(self.published), effects);
     }
 
+    // An effect is large: it is made in the frame that hands it over.
+    #[inline(always)]
     pub(crate) fn push(&self, effect: Effect, effects: &mut Out<'_>) {
         effects.push(effect);
     }
 
+    #[inline(never)]
     pub(crate) fn event(&self, event: Event, effects: &mut Out<'_>) {
         self.push(Effect::Event(event), effects);
     }

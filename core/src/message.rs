@@ -422,6 +422,16 @@ pub enum ToServer {
     Request(Request),
 }
 
+/// The same, borrowed: its bytes are those of the [`ToServer`] that it would be. For hosts with a small
+/// stack, on which a request need not take the room of a `Hello`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+pub enum ToServerRef<'a> {
+    /// First of all.
+    Hello(&'a Hello),
+    /// Then these.
+    Request(&'a Request),
+}
+
 /// Everything that a server sends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "no allocator to box with; one message is held at a time")]

@@ -75,6 +75,7 @@ pub(crate) fn same(guards: Guards, left: Option<Generation>, right: Generation) 
 }
 
 /// The plan that follows from the basis; `None` where what is published stands.
+#[inline(never)]
 pub(crate) fn make(basis: &Basis<'_>) -> Option<SwitchPlan> {
     let bounds = bounds(basis)?;
     if basis.carried && basis.guards.on(Guard::NewLineKeepsPlan) {

@@ -108,7 +108,7 @@ impl SwitchPlan {
 
     /// The same decision rule, whatever number the plan was published under.
     pub fn same_but_serial(&self, other: &SwitchPlan) -> bool {
-        SwitchPlan { serial: 0, ..*self } == SwitchPlan { serial: 0, ..*other }
+        SwitchPlan { serial: other.serial, ..*self } == *other
     }
 }
 

@@ -187,13 +187,13 @@ impl Agent {
             (_, ReplyBody::Noted | ReplyBody::Unlocked) => self.attempt = 0,
             (Step::Armed(_), ReplyBody::Time) => self.step_timers(now, effects),
             (Step::Reading | Step::Waiting { .. }, ReplyBody::Table(table)) => {
-                self.on_read(now, table.clone(), (received, answered), effects);
+                self.on_read(now, table, (received, answered), effects);
             }
             (Step::Locking { since }, body) => {
                 let since = *since;
-                self.on_lock_answer(now, since, body.clone(), effects);
+                self.on_lock_answer(now, since, body, effects);
             }
-            (Step::Advancing { .. }, body) => self.on_advance_answer(now, body.clone(), effects),
+            (Step::Advancing { .. }, body) => self.on_advance_answer(now, body, effects),
             (Step::Retrieving(_), ReplyBody::Gone) => {
                 let again = self.backed_off(now);
                 self.event(Event::Gone, effects);

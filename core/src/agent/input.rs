@@ -44,6 +44,7 @@ impl Out<'_> {
     pub(crate) fn new(sink: &mut dyn FnMut(Effect)) -> Out<'_> {
         Out { sink, published: false }
     }
+    #[inline(always)]
     pub(crate) fn push(&mut self, effect: Effect) {
         self.published |= matches!(effect, Effect::Publish(_));
         (self.sink)(effect);

@@ -68,12 +68,12 @@ impl Agent {
     /// Whether it still needs the content of a generation (by its digest).
     pub fn keeps(&self, generation: Generation) -> bool {
         [
-            self.active,
-            self.staged,
-            self.spare,
-            self.published.active,
-            self.published.staged,
-            self.step.target(),
+            &self.active,
+            &self.staged,
+            &self.spare,
+            &self.published.active,
+            &self.published.staged,
+            &self.step.target(),
         ]
         .into_iter()
         .flatten()

@@ -13,7 +13,7 @@ impl Agent {
     pub(super) fn on_advance_answer<B: Piece>(
         &mut self,
         now: LocalTime,
-        answer: ReplyBody<B>,
+        answer: &ReplyBody<B>,
         effects: &mut Out<'_>,
     ) {
         match answer {
@@ -26,7 +26,7 @@ impl Agent {
             }
             ReplyBody::Refused { why, table } => {
                 // Where the server's clock went back, T is to come once more.
-                let due = why != Refusal::GrantedEarly
+                let due = *why != Refusal::GrantedEarly
                     && self.table.as_ref().is_some_and(|known| known.staged == table.staged);
                 self.adopt(now, table, due, effects);
                 if due { self.wait_a_lease(now, effects) } else { self.proceed(now, false, now, effects) }

@@ -15,14 +15,14 @@ impl Agent {
         &mut self,
         now: LocalTime,
         since: LocalTime,
-        answer: ReplyBody<B>,
+        answer: &ReplyBody<B>,
         effects: &mut Out<'_>,
     ) {
         match answer {
-            ReplyBody::Granted { grant, table } => self.on_granted(now, since, grant, table, effects),
+            ReplyBody::Granted { grant, table } => self.on_granted(now, since, *grant, table, effects),
             ReplyBody::NotDue(table) => {
                 // The table says which: T is still to come, or the farm is held.
-                let due = table.held && self.was_due(&table);
+                let due = table.held && self.was_due(table);
                 self.adopt(now, table, due, effects);
                 self.proceed(now, due, now, effects);
             }
@@ -31,7 +31,7 @@ impl Agent {
                 self.adopt(now, table, true, effects);
                 let guards = self.config.guards;
                 if same(guards, self.active, staged) || same(guards, self.staged, staged) {
-                    let until = now + self.clock.surely_reached(retry_after).max(Span::from_nanos(1));
+                    let until = now + self.clock.surely_reached(*retry_after).max(Span::from_nanos(1));
                     self.go(now, Step::Waiting { until }, effects);
                 } else {
                     self.proceed(now, true, now, effects);
@@ -56,13 +56,13 @@ impl Agent {
         now: LocalTime,
         since: LocalTime,
         grant: Grant,
-        table: TableView,
+        table: &TableView,
         effects: &mut Out<'_>,
     ) {
         self.attempt = 0;
         // The lease counts from the grant, which was not before the request was first sent.
         let lease_over = since + self.clock.surely_within(table.settings.lease);
-        let activation = next_activation(&table, grant.due, grant.granted_at);
+        let activation = next_activation(table, grant.due, grant.granted_at);
         let token = grant.token;
         self.adopt(now, table, true, effects);
         self.go(now, Step::Advancing { token, activation, lease_over }, effects);

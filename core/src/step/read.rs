@@ -20,7 +20,7 @@ impl Agent {
     pub(super) fn on_read(
         &mut self,
         now: LocalTime,
-        table: TableView,
+        table: &TableView,
         (received, answered): (ServerTime, ServerTime),
         effects: &mut Out<'_>,
     ) {
@@ -41,7 +41,7 @@ impl Agent {
     }
 
     /// Takes a table in: what it says of the caches, and the plan that follows.
-    pub(super) fn adopt(&mut self, now: LocalTime, table: TableView, due: bool, effects: &mut Out<'_>) {
+    pub(super) fn adopt(&mut self, now: LocalTime, table: &TableView, due: bool, effects: &mut Out<'_>) {
         let guards = self.config.guards;
         if let (Some(line), First::Unknown) = (self.timeline, self.first) {
             self.first = First::Is(line, table.staged.epoch);
@@ -67,7 +67,7 @@ impl Agent {
         if self.refused_active.is_some_and(|(refused, _)| Some(refused) != table.active) {
             self.refused_active = None;
         }
-        self.table = Some(table);
+        self.table = Some(table.clone());
         self.refresh_plan(now, self.has_decided(), effects);
         // Where T_k has passed for good, staged needs no timer any more.
         self.keep_house(now, Seen::Now, effects);
@@ -84,7 +84,7 @@ impl Agent {
     }
 
     fn content_of(&self, digest: crate::ids::Digest) -> bool {
-        [self.active, self.staged, self.spare].into_iter().flatten().any(|held| held.digest == digest)
+        [&self.active, &self.staged, &self.spare].into_iter().flatten().any(|held| held.digest == digest)
     }
 
     /// Goes on with the table at hand: fills the caches, or waits for T, or rests. Where T has certainly
@@ -115,13 +115,11 @@ impl Agent {
             && self.may_fill_active()
         {
             // A joining agent: k − 1, named by the same reply that named k.
-            let retrieving = Retrieving::begin(active, Cache::Active, now);
-            return self.go(now, Step::Retrieving(retrieving), effects);
+            return self.retrieve(now, active, Cache::Active, now, effects);
         }
         if !current && !staged && !refused {
             let from = now + if due { Span::ZERO } else { self.stagger(now, &table) };
-            let retrieving = Retrieving::begin(table.staged, Cache::Staged, from);
-            return self.go(now, Step::Retrieving(retrieving), effects);
+            return self.retrieve(now, table.staged, Cache::Staged, from, effects);
         }
         if due {
             self.attempt = 0;
@@ -133,6 +131,18 @@ impl Agent {
         self.report_due = self.config.reports;
         self.go(now, Step::Armed(armed), effects);
         self.step_timers(now, effects);
+    }
+
+    #[inline(never)]
+    fn retrieve(
+        &mut self,
+        now: LocalTime,
+        target: Generation,
+        cache: Cache,
+        from: LocalTime,
+        effects: &mut Out<'_>,
+    ) {
+        self.go(now, Step::Retrieving(Retrieving::begin(target, cache, from)), effects);
     }
 
     /// Whether there is a buffer that readers may not be on.
