@@ -261,24 +261,20 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Agent<M, BYTES, S> {
     /// Takes the next frame; false where there is none yet.
     #[inline(never)]
     fn take_frame(&mut self, now: LocalTime, rest: &mut &[u8]) -> bool {
-        // Looked at where it was made: a second copy of it would be half of the frame's size again.
-        let received = self.receiver.next::<ToAgent<&[u8]>>(rest);
-        let message = match &received {
-            None => return false,
-            // Dropped and counted.
-            Some(Err(_)) => return true,
-            Some(Ok(message)) => message,
-        };
-        let cause = match message {
-            ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => {
-                Cause { bytes, object: None }
-            }
-            ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Cause::route(route),
-            _ => Cause::default(),
-        };
-        let host = &mut self.host;
-        self.machine.input(now, Input::Receive(message), &mut |effect| host.carry_out(effect, &cause));
-        true
+        let (machine, host) = (&mut *self.machine, &mut self.host);
+        let taken = self.receiver.with_next(rest, |received: Result<&ToAgent<&[u8]>, _>| {
+            // Dropped and counted, where it is none.
+            let Ok(message) = received else { return };
+            let cause = match message {
+                ToAgent::Reply(Reply { body: ReplyBody::Bytes { bytes, .. }, .. }) => {
+                    Cause { bytes, object: None }
+                }
+                ToAgent::Reply(Reply { body: ReplyBody::Route(route), .. }) => Cause::route(route),
+                _ => Cause::default(),
+            };
+            machine.input(now, Input::Receive(message), &mut |effect| host.carry_out(effect, &cause));
+        });
+        taken.is_some()
     }
 
     /// Gives the machine an input, and carries out what it asks for.

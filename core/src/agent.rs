@@ -15,7 +15,7 @@ use crate::clock::Enclosure;
 use crate::effect::{Effect, Event};
 use crate::guard::Guard;
 use crate::ids::{BootId, Epoch, Generation, Incarnation, TimelineId};
-use crate::message::{RequestBody, Switched, Veto};
+use crate::message::{RequestBody, Route, Switched, Veto};
 use crate::plan::{self, Basis};
 use crate::serving::{Mode, SwitchPlan, serving};
 use crate::step::{Seen, Step};
@@ -68,6 +68,9 @@ pub struct Agent {
     pub(crate) attempt: u8,
     pub(crate) last_trip: Span,
     pub(crate) step: Step,
+    /// What is being fetched, in a step that fetches; empty in any other. Beside the step, so that steps
+    /// are small to hand around on a device's stack.
+    pub(crate) route: Route,
     pub(crate) active: Option<Generation>,
     pub(crate) staged: Option<Generation>,
     /// Content that is held, of a generation whose standing is not known.
@@ -123,6 +126,7 @@ impl Agent {
             attempt: 0,
             last_trip: Span::ZERO,
             step: Step::Waiting { until: start.now },
+            route: Route::default(),
             active: page.and_then(|page| page.active),
             staged: page.and_then(|page| page.staged),
             spare: start.last_good,
@@ -252,5 +256,9 @@ impl Agent {
         debug_assert!(self.outstanding.as_ref().is_none_or(|request| request.number <= self.last_number));
         debug_assert!(self.table.is_none() || self.timeline.is_some());
         debug_assert!(!self.copying || self.published.staged.is_some());
+        debug_assert!(
+            self.route.objects.is_empty()
+                != matches!(&self.step, Step::Retrieving(retrieving) if retrieving.is_fetching())
+        );
     }
 }

@@ -179,7 +179,7 @@ impl Dropped {
 
 /// The receiving end of one stream of frames.
 ///
-/// Input: [`Receiver::next`]. Queries: [`Receiver::dropped`], [`Receiver::is_between_frames`].
+/// Input: [`Receiver::next`] or [`Receiver::with_next`]. Queries: [`Receiver::dropped`], [`Receiver::is_between_frames`].
 /// Bytes may come one at a time or many frames at once; the messages are the same:
 /// ```
 /// use downbeat_core::{frame::Receiver, message::ToAgent};
@@ -237,6 +237,26 @@ impl Receiver {
             dropped.count(fault);
         }
         Some(received)
+    }
+
+    /// As [`Receiver::next`], and `act` sees the message where it was made: for hosts with a small stack,
+    /// which have no room for it twice.
+    pub fn with_next<'a, T: Deserialize<'a>, R>(
+        &'a mut self,
+        input: &mut &[u8],
+        act: impl FnOnce(Result<&T, Fault>) -> R,
+    ) -> Option<R> {
+        let collected = self.collect(input)?;
+        let Receiver { buffer, dropped, .. } = self;
+        let fault = match collected {
+            Ok(len) => match &decode::<T>(&mut buffer[..len]) {
+                Ok(message) => return Some(act(Ok(message))),
+                Err(fault) => *fault,
+            },
+            Err(fault) => fault,
+        };
+        dropped.count(fault);
+        Some(act(Err(fault)))
     }
 
     /// The frames that were dropped since the beginning.

@@ -19,7 +19,6 @@ pub(crate) use activate::{Armed, Seen};
 pub(crate) use retrieve::Retrieving;
 
 /// Where an agent is.
-#[expect(clippy::large_enum_variant, reason = "there is no allocator to box a route with")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Step {
     /// Waits until then, and reads the table.
@@ -78,6 +77,7 @@ impl Agent {
     /// The one place where the step changes.
     pub(crate) fn go(&mut self, now: LocalTime, step: Step, effects: &mut Out<'_>) {
         self.step = step;
+        self.route.objects.clear();
         if self.link.is_up() && self.outstanding.is_none() {
             self.continue_step(now, effects);
         }
@@ -97,7 +97,7 @@ impl Agent {
                 // known, while what is staged makes room for the target. Should it be replaced
                 // meanwhile, the host finds no base for a delta, which is a mismatch.
                 let have = self.active.or(self.spare);
-                retrieving.request(now, have, self.config.accepts)
+                retrieving.request(now, have, &self.route, self.config.accepts)
             }
             Step::Waiting { .. } | Step::Armed(_) => None,
         };

@@ -168,6 +168,7 @@ impl Agent {
         }
         agent.link = agent.link.renamed(|instant| local(names, instant));
         agent.step = agent.step.renamed(line, names);
+        agent.route = route(names, &agent.route);
         for slot in [&mut agent.active, &mut agent.staged, &mut agent.spare] {
             *slot = slot.map(|held| names.generation(held));
         }
@@ -222,11 +223,7 @@ impl Step {
             },
             Step::Retrieving(retrieving) => {
                 let target = names.generation(retrieving.target);
-                let mut retrieving = retrieving.renamed(target, |instant| local(names, instant));
-                if let Some(objects) = retrieving.route_mut() {
-                    *objects = route(names, objects);
-                }
-                Step::Retrieving(retrieving)
+                Step::Retrieving(retrieving.renamed(target, |instant| local(names, instant)))
             }
             Step::Armed(armed) => Step::Armed(armed.renamed(|instant| local(names, instant))),
         }

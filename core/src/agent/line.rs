@@ -24,6 +24,7 @@ impl Agent {
             self.go(now, Step::Reading, effects);
         } else {
             self.step = Step::Waiting { until: now };
+            self.route.objects.clear();
         }
     }
 }

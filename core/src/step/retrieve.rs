@@ -23,13 +23,12 @@ pub(crate) struct Retrieving {
 }
 
 /// How far a retrieval has come.
-#[expect(clippy::large_enum_variant, reason = "there is no allocator to box a route with")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Stage {
     /// The way there is asked for.
     Routing,
-    /// Object by object.
-    Fetching { route: Route, object: u8, offset: u64 },
+    /// Object by object, along the agent's `route`.
+    Fetching { object: u8, offset: u64 },
     /// The host looks at it.
     Verifying,
 }
@@ -74,6 +73,7 @@ impl Retrieving {
         &self,
         now: LocalTime,
         have: Option<Generation>,
+        route: &Route,
         accepts: Accepts,
     ) -> Option<RequestBody> {
         if !self.from.passed(now) {
@@ -85,7 +85,7 @@ impl Retrieving {
                 have: have.filter(|_| !self.anew),
                 snapshots_only: accepts == Accepts::Snapshots,
             }),
-            Stage::Fetching { route, object, offset } => {
+            Stage::Fetching { object, offset } => {
                 let object = route.objects.get(*object as usize)?;
                 let left = object.len.saturating_sub(*offset);
                 let len = left.min(FETCH_MAX as u64) as u16;
@@ -105,14 +105,6 @@ impl Retrieving {
         mut local: impl FnMut(LocalTime) -> LocalTime,
     ) -> Retrieving {
         Retrieving { target, from: local(self.from), ..self.clone() }
-    }
-
-    /// The route that is followed.
-    pub(crate) fn route_mut(&mut self) -> Option<&mut Route> {
-        match &mut self.stage {
-            Stage::Fetching { route, .. } => Some(route),
-            Stage::Routing | Stage::Verifying => None,
-        }
     }
 }
 
@@ -139,13 +131,15 @@ impl Agent {
             retrieving.from = again;
             return self.event(Event::Unexpected, effects);
         }
-        retrieving.stage = Stage::Fetching { route: route.clone(), object: 0, offset: 0 };
+        retrieving.stage = Stage::Fetching { object: 0, offset: 0 };
         let (target, cache) = (retrieving.target, retrieving.cache);
+        self.route.clone_from(route);
         self.attempt = 0;
         self.push(Effect::Begin { target, cache }, effects);
         self.pass_empty_objects(now, effects);
     }
 
+    #[inline(never)]
     pub(super) fn on_bytes(
         &mut self,
         now: LocalTime,
@@ -155,11 +149,11 @@ impl Agent {
         effects: &mut Out<'_>,
     ) {
         let again = self.backed_off(now);
-        let Some(retrieving) = self.retrieving() else { return };
-        let Stage::Fetching { route, object, offset: expected } = &mut retrieving.stage else {
+        let Step::Retrieving(retrieving) = &mut self.step else { return };
+        let Stage::Fetching { object, offset: expected } = &mut retrieving.stage else {
             return self.event(Event::Unexpected, effects);
         };
-        let of = route.objects.get(*object as usize).map_or(0, |object| object.len);
+        let of = self.route.objects.get(*object as usize).map_or(0, |object| object.len);
         let fits = expected.checked_add(len as u64).is_some_and(|end| end <= of);
         if offset != *expected || total != of || len == 0 || !fits {
             retrieving.from = again;
@@ -174,18 +168,19 @@ impl Agent {
 
     /// Goes on to the next object where one is complete, and to the check after the last.
     fn pass_empty_objects(&mut self, now: LocalTime, effects: &mut Out<'_>) {
-        let Some(retrieving) = self.retrieving() else { return };
+        let Step::Retrieving(retrieving) = &mut self.step else { return };
         retrieving.from = now;
-        if let Stage::Fetching { route, object, offset } = &mut retrieving.stage {
-            while route.objects.get(*object as usize).is_some_and(|of| *offset >= of.len) {
+        if let Stage::Fetching { object, offset } = &mut retrieving.stage {
+            while self.route.objects.get(*object as usize).is_some_and(|of| *offset >= of.len) {
                 *object += 1;
                 *offset = 0;
             }
-            if (*object as usize) < route.objects.len() {
+            if (*object as usize) < self.route.objects.len() {
                 return;
             }
             retrieving.stage = Stage::Verifying;
             let target = retrieving.target;
+            self.route.objects.clear();
             self.push(Effect::Verify { target }, effects);
         }
     }
@@ -275,23 +270,33 @@ mod tests {
     fn a_route_is_followed_while_its_objects_are_fetched() {
         let target = Generation { epoch: 3, digest: Digest([3; 32]) };
         let mut retrieving = Retrieving::begin(target, Cache::Staged, LocalTime::from_nanos(7));
-        let object = ObjectRef { name: Digest([4; 32]), len: 5 };
+        let object = ObjectRef { name: Digest([4; 32]), len: 1_000 };
+        let route = Route { objects: [object].into_iter().collect() };
         let have = Some(Generation { epoch: 2, ..target });
         for (accepts, snapshots_only, anew) in
             [(Accepts::Snapshots, true, have), (Accepts::Packed, false, None)]
         {
             let asked = |have| Some(RequestBody::Route { target, have, snapshots_only });
-            assert_eq!(retrieving.request(LocalTime::MAX, have, accepts), asked(have));
+            assert_eq!(retrieving.request(LocalTime::MAX, have, &route, accepts), asked(have));
             let from = LocalTime::from_nanos(7);
             let again = Retrieving::begin_anew(target, Cache::Staged, from, accepts);
-            assert_eq!(again.request(from, have, accepts), asked(anew), "{accepts:?} after a mismatch");
+            assert_eq!(
+                again.request(from, have, &route, accepts),
+                asked(anew),
+                "{accepts:?} after a mismatch"
+            );
         }
-        let mut route = Route { objects: [object].into_iter().collect() };
-        let following = Stage::Fetching { route: route.clone(), object: 0, offset: 0 };
-        for (stage, follows) in [(Stage::Routing, false), (following, true), (Stage::Verifying, false)] {
+        let fetch = |offset, len| Some(RequestBody::Fetch { object: object.name, offset, len });
+        for (stage, follows, asked) in [
+            (Stage::Routing, false, None),
+            (Stage::Fetching { object: 0, offset: 0 }, true, fetch(0, 768)),
+            (Stage::Fetching { object: 0, offset: 768 }, true, fetch(768, 232)),
+            (Stage::Verifying, false, None),
+        ] {
             retrieving.stage = stage;
             assert_eq!(retrieving.is_fetching(), follows);
-            assert_eq!(retrieving.route_mut(), follows.then_some(&mut route));
+            let request = retrieving.request(LocalTime::MAX, have, &route, Accepts::Snapshots);
+            assert_eq!(request.filter(|body| !matches!(body, RequestBody::Route { .. })), asked);
         }
     }
 }
