@@ -63,6 +63,9 @@ pub(crate) struct Host<M: RawMutex + 'static, const BYTES: usize, S> {
     /// The frame that is to be sent next; a later one replaces an earlier one that was not sent yet.
     frame: &'static mut [u8; SEND_MAX],
     frame_len: usize,
+    /// A `Hello` is to be sent, before anything else. It is large, and made when nothing else is on the
+    /// stack.
+    hello: bool,
 }
 
 impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
@@ -82,13 +85,14 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
             copy: false,
             frame,
             frame_len: 0,
+            hello: false,
         }
     }
 
     #[inline(never)]
     pub(crate) fn carry_out(&mut self, effect: Effect, cause: &Cause<'_>) {
         match effect {
-            Effect::Hello => self.frame_len = self.greeting.encode(self.frame).unwrap_or(0),
+            Effect::Hello => self.hello = true,
             Effect::Send(request) => self.send(request),
             Effect::Publish(plan) => self.publish(&plan),
             Effect::Begin { target, .. } => {
@@ -124,12 +128,15 @@ impl<M: RawMutex, const BYTES: usize, S: Storage> Host<M, BYTES, S> {
 
     /// The bytes that are to be sent; empty where there is nothing.
     pub(crate) fn take_frame(&mut self) -> &[u8] {
+        if core::mem::take(&mut self.hello) {
+            self.frame_len = self.greeting.encode(self.frame).unwrap_or(0);
+        }
         self.frame.get(..core::mem::take(&mut self.frame_len)).unwrap_or_default()
     }
 
     /// Nothing is to be sent any more.
     pub(crate) fn drop_frame(&mut self) {
-        self.frame_len = 0;
+        (self.hello, self.frame_len) = (false, 0);
     }
 
     /// Writes of the stream are waited for before the next input, so that the frame is free.

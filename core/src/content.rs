@@ -153,6 +153,22 @@ pub(crate) fn short_generation_digest<'a>(
     text.digest()
 }
 
+/// The same of any number of datasets that are in order.
+#[inline(never)]
+pub(crate) fn long_generation_digest<'a>(
+    datasets: impl IntoIterator<Item = (&'a str, DatasetSum)>,
+) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(GENERATION_TEXT);
+    for (name, DatasetSum { sum, count }) in datasets {
+        hasher.update(&(name.len() as u32).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update(&sum);
+        hasher.update(&count.to_le_bytes());
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
 /// The sum of the digests of a dataset's records, and how many they are. `add` and `remove`
 /// commute, and each undoes the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]

@@ -24,10 +24,17 @@ fn packed(version: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn receive(receiver: &mut Receiver, mut bytes: &[u8]) -> Vec<Result<(), Fault>> {
+    // Both ways to take messages take the same ones.
+    let (mut other, mut rest, mut seen) = (receiver.clone(), bytes, Vec::new());
+    let look = |received: Result<&ToAgent<&[u8]>, Fault>| received.map(|message| assert_eq!(*message, BUSY));
+    while let Some(received) = other.with_next(&mut rest, look) {
+        seen.push(received);
+    }
     let mut outcomes = Vec::new();
     while let Some(received) = receiver.next::<ToAgent<&[u8]>>(&mut bytes) {
         outcomes.push(received.map(|message| assert_eq!(message, BUSY)));
     }
+    assert_eq!((&seen, other.dropped()), (&outcomes, receiver.dropped()));
     outcomes
 }
 

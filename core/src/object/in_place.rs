@@ -6,8 +6,8 @@
 
 use super::{END, MAGIC, OBJECT_VERSION, ObjectError, PUT, SECTION, SNAPSHOT};
 use crate::content::{
-    DatasetSum, FARM_DATASETS_MAX, GenerationHasher, check_record, record_digest, short_generation_digest,
-    short_record_digest,
+    DatasetSum, FARM_DATASETS_MAX, check_record, long_generation_digest, record_digest,
+    short_generation_digest, short_record_digest,
 };
 use crate::ids::{Digest, Generation, Name};
 
@@ -175,22 +175,9 @@ fn prove_manifest<'a>(rest: &mut Rest<'a>, digest: Digest) -> Result<Manifest<'a
         }
         last = text;
     }
-    let found = match short_generation_digest(manifest.clone()) {
-        Some(found) => found,
-        None => long_manifest_digest(&manifest)?,
-    };
+    let short = short_generation_digest(manifest.clone());
+    let found = short.unwrap_or_else(|| long_generation_digest(manifest.clone()));
     if found == digest { Ok(manifest) } else { Err(ObjectError::ManifestDigest) }
-}
-
-// A hash's whole state has almost 2 KiB: only where it must be, and kept out of the frames around it.
-#[inline(never)]
-fn long_manifest_digest(manifest: &Manifest<'_>) -> Result<Digest, ObjectError> {
-    let mut hasher = GenerationHasher::new();
-    for (name, sum) in manifest.clone() {
-        let name = Name::new(name).map_err(|_| ObjectError::BadName)?;
-        hasher.push(&name, &sum).map_err(|_| ObjectError::ManifestOrder)?;
-    }
-    Ok(hasher.finish())
 }
 
 fn prove_sections(
@@ -246,6 +233,7 @@ fn prove_records(rest: &mut Rest<'_>, dataset: &Name) -> Result<DatasetSum, Obje
     if sum.is_empty() { Err(ObjectError::EmptySection) } else { Ok(sum) }
 }
 
+// A hash's whole state has almost 2 KiB: only where it must be, and kept out of the frames around it.
 #[inline(never)]
 fn long_record_digest(dataset: &Name, key: &[u8], value: &[u8]) -> Digest {
     record_digest(dataset, key, value)
