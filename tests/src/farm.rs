@@ -4,12 +4,12 @@
 
 mod attendants;
 mod collect;
+mod contents;
 mod faults;
 
 use crate::check;
 use crate::history::{Acknowledged, Content, History, Mode, TableSeen};
 use crate::host_view::HostView;
-use crate::manage::ask;
 use crate::processes::{PATIENCE, Process, eventually};
 use crate::program::downbeat;
 use crate::relay::{Relay, Traps};
@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
+
+pub use contents::Contents;
 
 /// The farm's name.
 pub const FARM: &str = "eu";
@@ -56,6 +58,7 @@ pub struct Farm {
     program: PathBuf,
     own_agent: bool,
     pace: u32,
+    contents: Contents,
     boot: u32,
     view: HostView,
     servers: u32,
@@ -105,6 +108,21 @@ impl Farm {
     /// # Panics
     /// Something of that does not come about.
     pub fn start_slower(name: &str, seed: u64, agents: &[Setup], own_agent: bool, pace: u32) -> Farm {
+        Farm::start_holding(name, seed, agents, own_agent, pace, Contents::default())
+    }
+
+    /// As [`Farm::start_slower`], with other data.
+    ///
+    /// # Panics
+    /// Something of that does not come about.
+    pub fn start_holding(
+        name: &str,
+        seed: u64,
+        agents: &[Setup],
+        own_agent: bool,
+        pace: u32,
+        contents: Contents,
+    ) -> Farm {
         let folder = tempfile::Builder::new().prefix("downbeat-").tempdir().expect("a temporary folder");
         let (control, traps) = (Place::default(), Traps::default());
         let relay = |number| Relay::start(number, control.clone(), traps.clone());
@@ -124,6 +142,7 @@ impl Farm {
             program: downbeat(),
             own_agent,
             pace,
+            contents,
             boot: 1,
             view: HostView::default(),
             servers: 0,
@@ -142,27 +161,6 @@ impl Farm {
         farm.attend();
         (0..farm.agents.len()).for_each(|agent| farm.start_agent(agent));
         farm
-    }
-
-    fn make(&self) {
-        let millis = |millis: u32| format!("{}ms", millis * self.pace);
-        let settings = serde_json::json!({
-            "interval": millis(1_600), "lead": millis(600), "lease": millis(200), "round_trip": millis(100),
-            "retrieve": millis(200), "stagger": millis(50), "sample_window": millis(60),
-            "early_limit": format!("{EARLY_LIMIT}ns"),
-        });
-        let new = serde_json::json!({ "farm": FARM, "settings": settings, "generations_kept": 1_000_000 });
-        let http = place(&self.http).expect("the server runs");
-        let made = ask(http, "POST", "/v1/farms", new.to_string().as_bytes());
-        assert!(matches!(made, Some((201, _))), "the farm was not made: {made:?}");
-        // So much that a generation takes a few dozen fetches.
-        let lines = (0..60).map(|number| {
-            let (key, value) = (format!("{number:03}"), "x".repeat(300));
-            format!("{}\n", serde_json::json!({ "op": "put", "dataset": "bulk", "key": key, "value": value }))
-        });
-        let path = format!("/v1/farms/{FARM}/apply");
-        let filled = ask(http, "POST", &path, lines.collect::<String>().as_bytes());
-        assert!(matches!(filled, Some((200, _))), "the farm was not filled: {filled:?}");
     }
 
     /// Starts the server, and returns whether it continued its timeline.
@@ -246,6 +244,11 @@ impl Farm {
     /// Whether the server's process runs.
     pub fn server_runs(&self) -> bool {
         self.server.is_some()
+    }
+
+    /// A relay to the server for one more agent, which is not the farm's to start or to heal.
+    pub fn relay_for(&self, number: usize) -> Relay {
+        Relay::start(number, self.control.clone(), self.traps.clone())
     }
 
     /// The relay before an agent.

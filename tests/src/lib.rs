@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod device;
 pub mod farm;
 pub mod host_view;
 pub mod log;

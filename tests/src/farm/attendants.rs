@@ -13,8 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Between two edits.
-const EDITING: Duration = Duration::from_millis(130);
 /// Between two looks at the table.
 const LOOKING: Duration = Duration::from_millis(40);
 /// Between two tries while there is no server.
@@ -23,15 +21,16 @@ const WAITING: Duration = Duration::from_millis(5);
 impl Farm {
     pub(super) fn attend(&mut self) {
         let (http, stop, edits) = (self.http.clone(), self.stop.clone(), self.edits.clone());
-        self.attendants.push(std::thread::spawn(move || edit(&http, &stop, &edits)));
+        let editing = self.contents.editing;
+        self.attendants.push(std::thread::spawn(move || edit(&http, &stop, &edits, editing)));
         let recorder = Recorder::append(&self.folder().join("attendants.trace")).expect("a trace of looks");
         let (control, stop, tables) = (self.control.clone(), self.stop.clone(), self.tables.clone());
         self.attendants.push(std::thread::spawn(move || look_on(&control, &stop, &tables, &recorder)));
     }
 }
 
-/// Makes edit after edit, each acknowledged before the next.
-fn edit(http: &Place, stop: &AtomicBool, edits: &Arc<Mutex<Vec<Acknowledged>>>) {
+/// Makes edit after edit, each acknowledged before the next, and some time between them.
+fn edit(http: &Place, stop: &AtomicBool, edits: &Arc<Mutex<Vec<Acknowledged>>>, editing: Duration) {
     for edit in 1.. {
         let lines: String = records(edit)
             .into_iter()
@@ -54,7 +53,7 @@ fn edit(http: &Place, stop: &AtomicBool, edits: &Arc<Mutex<Vec<Acknowledged>>>) 
         };
         let epoch = answer["epoch"].as_u64().expect("the answer to an edit names an epoch");
         edits.lock().unwrap_or_else(PoisonError::into_inner).push(Acknowledged { edit, epoch });
-        std::thread::sleep(EDITING);
+        std::thread::sleep(editing);
     }
 }
 
