@@ -116,8 +116,8 @@ impl Process {
         self.end();
     }
 
-    /// Asks it to end (SIGTERM), and waits until it has.
-    pub fn terminate(mut self) {
+    /// Asks it to end (SIGTERM), waits until it has, and returns how it did; `None` where it had to be killed.
+    pub fn terminate(mut self) -> Option<std::process::ExitStatus> {
         if self.signal(Signal::TERM) {
             // An orderly end takes moments; where it takes longer, dropping this kills it.
             let until = Instant::now() + PATIENCE;
@@ -125,6 +125,7 @@ impl Process {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
+        self.ended()
     }
 
     /// How it ended by itself, if it did.

@@ -10,6 +10,7 @@ mod connections;
 mod damage;
 mod everything;
 mod gate;
+mod linked_in_c;
 mod operators;
 mod servers;
 mod together;
