@@ -17,6 +17,8 @@
  * an input before the one before is refused. Instants of the farm's timeline, which is the server's clock,
  * are named ..._server_ns: nanoseconds since 1970-01-01 without leap seconds. Spans are nanoseconds too.
  *
+ * STEPS and figures that are named in comments are those of docs/protocol.md, and so are S1 to S12.
+ *
  * THE LOOP. After every input the host takes effects with downbeat_next_effect and carries each of them
  * out, in their order, until it says DOWNBEAT_DONE. Then it asks downbeat_poll_at, waits for that instant
  * or for bytes, whichever comes first, and gives the next input. A wake-up that comes early, late or twice
@@ -34,7 +36,8 @@
  * must at least be as large as the type and have been written (static memory has).
  *
  * WHAT CAN'T BE CHECKED, and is the caller's to see to: pointers that are not NULL point to what they say,
- * as long as they say; texts end with a zero byte; and what THREADS says.
+ * as long as they say; texts end with a zero byte; what THREADS says; and functions that are given to the
+ * library come back, with neither an exception nor longjmp.
  *
  * Enumerations cross the interface as 32-bit integers, because compilers for small targets make an enum
  * as short as its values allow.
@@ -133,9 +136,9 @@ downbeat_result downbeat_on_panic(downbeat_panic_hook hook);
 /* ── memory of the caller ───────────────────────────────────────────────────────────────────────── */
 
 /* Bytes that are large enough on every target; the functions say what is needed on this one. */
-#define DOWNBEAT_AGENT_SIZE 8192
+#define DOWNBEAT_AGENT_SIZE 6144
 #define DOWNBEAT_PAGE_SIZE 288
-#define DOWNBEAT_OBJECT_SIZE 9216
+#define DOWNBEAT_OBJECT_SIZE 7680
 
 /* Memory for each of them, to be declared static or wherever it stays. Who wants to save what this target
  * doesn't need gives other memory, of the size and alignment that the functions say, as a pointer to these
@@ -241,7 +244,7 @@ struct downbeat_plan {
     int64_t staged_until_ns;            /* until then (strict), or not marked stale until then (prompt) */
 };
 
-/* What a read gets. */
+/* What a read gets (Fig. 6, step 252). */
 enum downbeat_state {
     DOWNBEAT_NOTHING = 0,               /* nothing: the agent has published no plan yet */
     DOWNBEAT_ACTIVE = 1,                /* the active generation */
@@ -261,9 +264,9 @@ struct downbeat_serving {
                                            the time */
 };
 
-/* What a read at `now_ns` gets by `plan`; `boot` is the reader's. THE ORDER MATTERS: the plan is loaded
- * first, then the clock is read, then this is called. A clock that was read before the plan was loaded
- * makes a strict reader serve what is no longer live.
+/* What a read at `now_ns` gets by `plan` (step 252; S7, S8); `boot` is the reader's. THE ORDER MATTERS: the
+ * plan is loaded first, then the clock is read, then this is called. A clock that was read before the plan
+ * was loaded makes a strict reader serve what is no longer live.
  * Errors: DOWNBEAT_BAD_PLAN. */
 downbeat_result downbeat_serving_of(const struct downbeat_plan *plan, uint64_t boot, int64_t now_ns,
                                     struct downbeat_serving *serving);
@@ -279,8 +282,8 @@ downbeat_result downbeat_page_init(struct downbeat_page *page, size_t len, const
  * Errors: DOWNBEAT_BAD_PLAN; DOWNBEAT_PAGE_BUSY: another thread is in this call. */
 downbeat_result downbeat_page_publish(struct downbeat_page *page, const struct downbeat_plan *plan);
 
-/* What a read gets now: loads the plan, then calls `clock` with `context`, then answers. `clock` gives the
- * agent's local time; it is called exactly once, and its instant is the instant of the read. */
+/* What a read gets now (step 252; S7, S9): loads the plan, then calls `clock` with `context`, then answers.
+ * `clock` gives the agent's local time; it is called exactly once, and its instant is that of the read. */
 typedef int64_t (*downbeat_clock)(void *context);
 downbeat_result downbeat_page_look(const struct downbeat_page *page, uint64_t boot, downbeat_clock clock,
                                    void *context, struct downbeat_serving *serving);
@@ -319,7 +322,8 @@ downbeat_result downbeat_agent_init(struct downbeat_agent *agent, size_t len, co
  * forgotten. The agent says hello, and goes on where it stood. */
 downbeat_result downbeat_connected(struct downbeat_agent *agent, int64_t now_ns);
 
-/* The connection is gone. Whatever was asked is asked again over the next one. */
+/* The connection is gone. Whatever was asked is asked again over the next one; a switch that is staged comes
+ * all the same. */
 downbeat_result downbeat_disconnected(struct downbeat_agent *agent, int64_t now_ns);
 
 /* Bytes of the stream, however they are cut. Takes bytes off the front of `rest` up to the end of one
@@ -341,12 +345,12 @@ enum downbeat_found {
     DOWNBEAT_STORAGE = 4                /* a veto: the host can't keep it */
 };
 
-/* Answers the effect DOWNBEAT_VERIFY; once all effects were taken, at any later time. An answer to what is
- * no longer asked is used for nothing. Errors: DOWNBEAT_BAD_NUMBER. */
+/* Answers the effect DOWNBEAT_VERIFY (steps 228, 234; S5, S6); once all effects were taken, at any later
+ * time. An answer to what is no longer asked is used for nothing. Errors: DOWNBEAT_BAD_NUMBER. */
 downbeat_result downbeat_verified(struct downbeat_agent *agent, int64_t now_ns,
                                   const struct downbeat_generation *target, uint32_t found);
 
-/* Answers the effect DOWNBEAT_COPY_STAGED: the copy is whole. */
+/* Answers the effect DOWNBEAT_COPY_STAGED: the copy is whole (step 252). */
 downbeat_result downbeat_copied(struct downbeat_agent *agent, int64_t now_ns);
 
 /* The instant of downbeat_poll_at has come, or some other time. */
@@ -356,21 +360,24 @@ downbeat_result downbeat_wake(struct downbeat_agent *agent, int64_t now_ns);
  * agent is fenced until it has measured anew. `now_ns` may be before earlier instants here. */
 downbeat_result downbeat_clock_broke(struct downbeat_agent *agent, int64_t now_ns);
 
-/* The host is about to end: what is held of others is given back. Carry out the effects; it is the last input. */
+/* The host is about to end: a lock that is held is given back (step 232). Carry out the effects; it is the
+ * last input. */
 downbeat_result downbeat_shut_down(struct downbeat_agent *agent, int64_t now_ns);
 
 /* ── effects ────────────────────────────────────────────────────────────────────────────────────── */
 
 enum downbeat_effect_kind {
     DOWNBEAT_SEND = 1,                  /* downbeat_encode, and write the frame to the stream at once */
-    DOWNBEAT_PUBLISH = 2,               /* publish `plan`: readers go by it from now on */
-    DOWNBEAT_BEGIN = 3,                 /* `incoming` comes: drop what was kept and not verified, and make room in
-                                           a buffer that downbeat_keeps needs for nothing else, once no reader is
+    DOWNBEAT_PUBLISH = 2,               /* publish `plan`: readers go by it from now on. Where the activation is
+                                           DOWNBEAT_COPY and it names as active what lies in the staged buffer (after
+                                           a clock that broke, for one), that is copied first */
+    DOWNBEAT_BEGIN = 3,                 /* step 234: `incoming` comes. Drop what was kept and not verified, and make
+                                           room in a buffer that downbeat_keeps needs for nothing else, once no reader is
                                            left in it. It needn't fit: that is told after DOWNBEAT_VERIFY */
     DOWNBEAT_KEEP = 4,                  /* put the bytes of `keep` behind those kept before */
     DOWNBEAT_VERIFY = 5,                /* all of `incoming` was kept: read it as an object (below), let the host's
                                            own validation look at it, and answer with downbeat_verified */
-    DOWNBEAT_COPY_STAGED = 6,           /* copy `generation` from staged to active, and answer with
+    DOWNBEAT_COPY_STAGED = 6,           /* step 252: copy `generation` from staged to active, and answer with
                                            downbeat_copied (where the activation is DOWNBEAT_COPY) */
     DOWNBEAT_EVENT = 7                  /* `event`, for logs and counters; nothing needs to be done */
 };
@@ -478,11 +485,11 @@ downbeat_result downbeat_keeps(const struct downbeat_agent *agent, const struct 
 /* Where an agent is in its cycle. */
 enum downbeat_phase {
     DOWNBEAT_GREETING = 0,              /* not yet welcomed */
-    DOWNBEAT_READING = 1,               /* reads the table */
-    DOWNBEAT_LOCKING = 2,               /* asks for the lock */
-    DOWNBEAT_ADVANCING = 3,             /* begins the next cycle */
-    DOWNBEAT_RETRIEVING = 4,            /* retrieves a generation */
-    DOWNBEAT_ARMED = 5,                 /* holds the staged generation and waits for T */
+    DOWNBEAT_READING = 1,               /* reads the table (steps 222, 224) */
+    DOWNBEAT_LOCKING = 2,               /* asks for the lock (step 220) */
+    DOWNBEAT_ADVANCING = 3,             /* begins the next cycle (steps 226 to 232) */
+    DOWNBEAT_RETRIEVING = 4,            /* retrieves a generation (step 234) */
+    DOWNBEAT_ARMED = 5,                 /* holds the staged generation and waits for T (step 236) */
     DOWNBEAT_ACTIVATING = 6,            /* copies staged to active */
     DOWNBEAT_CURRENT = 7,               /* T has passed and nothing newer is staged */
     DOWNBEAT_WAITING = 8,               /* waits before it tries again */
@@ -504,7 +511,7 @@ struct downbeat_status {
     uint8_t clock_known;                /* 1: the next four are known, else they mean nothing */
     uint8_t table_known;                /* 1: the table's two are known, else zero */
     uint8_t reserved[2];
-    int64_t epsilon_ns;                 /* half the width of what the server's time is known to be in */
+    int64_t epsilon_ns;                 /* half the width of what the server's time is known to be in (step 250; S12) */
     int64_t offset_ns;                  /* estimate of server time less local time */
     int64_t earliest_server_ns;         /* the server's clock shows at least this now */
     int64_t latest_server_ns;           /* and at most this */

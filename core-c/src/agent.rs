@@ -11,7 +11,7 @@ use downbeat_core::effect::Effects;
 use downbeat_core::time::LocalTime;
 
 /// Bytes of memory that an agent takes on the largest target: what the header's type has.
-pub const AGENT_SIZE: usize = 8_192;
+pub const AGENT_SIZE: usize = 6_144;
 /// Its alignment.
 pub const AGENT_ALIGNMENT: usize = 8;
 

@@ -221,12 +221,4 @@ impl Machine {
     }
 }
 
-/// The parts of a machine and what each takes, for whoever wants it smaller.
-pub const PARTS: [(&str, usize); 4] = [
-    ("effects", size_of::<Effects>()),
-    ("agent", size_of::<Agent>()),
-    ("hello", size_of::<Hello>()),
-    ("receiver", size_of::<Receiver>()),
-];
-
 const _: () = assert!(offset_of!(Machine, stamp) == 0);

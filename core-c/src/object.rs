@@ -14,7 +14,7 @@ use downbeat_core::object::{self, Reader};
 /// The most datasets of one object.
 pub const OBJECT_DATASETS: usize = 16;
 /// Bytes of memory that the reading of an object takes on the largest target: what the header's type has.
-pub const OBJECT_SIZE: usize = 9_216;
+pub const OBJECT_SIZE: usize = 7_680;
 /// Its alignment.
 pub const OBJECT_ALIGNMENT: usize = 8;
 

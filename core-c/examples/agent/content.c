@@ -17,6 +17,16 @@ static struct content buffers[2];
 /* The one that is being filled; NULL where none could be. */
 static struct content *filled;
 static struct content_reader own;
+static bool copies;
+
+void content_copies(void) { copies = true; }
+
+/* No reader comes to it any more, and those that are there go on in their own time. */
+static void clear(struct content *content) {
+    atomic_store(&content->open, false);
+    while (atomic_load(&content->readers) > 0)
+        sched_yield();
+}
 
 static bool is_needed(const struct downbeat_agent *agent, struct content *content) {
     uint8_t keeps = 1;
@@ -25,16 +35,13 @@ static bool is_needed(const struct downbeat_agent *agent, struct content *conten
 }
 
 void content_begin(const struct downbeat_agent *agent, const struct downbeat_incoming *incoming) {
-    filled = NULL;
+    filled = copies ? &buffers[incoming->buffer == DOWNBEAT_BUFFER_STAGED] : NULL;
     for (int at = 0; at < 2 && filled == NULL; at++)
         if (!is_needed(agent, &buffers[at]))
             filled = &buffers[at];
     if (filled == NULL)
         return;
-    /* No reader comes any more, and those that are there go on in their own time. */
-    atomic_store(&filled->open, false);
-    while (atomic_load(&filled->readers) > 0)
-        sched_yield();
+    clear(filled);
     filled->what = *incoming;
     filled->len = 0;
 }
@@ -71,13 +78,30 @@ uint32_t content_verify(const struct downbeat_incoming *incoming) {
     }
 }
 
+void content_copy(void) {
+    clear(&buffers[0]);
+    buffers[0].what = buffers[1].what;
+    buffers[0].len = buffers[1].len;
+    memcpy(buffers[0].bytes, buffers[1].bytes, buffers[1].len);
+    atomic_store(&buffers[0].open, true);
+}
+
+static bool holds(struct content *content, const struct downbeat_generation *generation) {
+    return atomic_load(&content->open) &&
+           memcmp(content->what.target.digest, generation->digest, sizeof generation->digest) == 0;
+}
+
+void content_settle(const struct downbeat_plan *plan) {
+    if (copies && plan->has_active && !holds(&buffers[0], &plan->active) && holds(&buffers[1], &plan->active))
+        content_copy();
+}
+
 struct content *content_hold(const struct downbeat_generation *generation) {
-    for (int at = 0; at < 2; at++) {
+    for (int at = 0; at < (copies ? 1 : 2); at++) {
         struct content *content = &buffers[at];
         /* First it is held, then looked at: whoever closes it looks at its readers after that. */
         atomic_fetch_add(&content->readers, 1);
-        if (atomic_load(&content->open) &&
-            memcmp(content->what.target.digest, generation->digest, sizeof generation->digest) == 0)
+        if (holds(content, generation))
             return content;
         atomic_fetch_sub(&content->readers, 1);
     }

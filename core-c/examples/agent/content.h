@@ -1,5 +1,8 @@
 /* Two buffers of content in static memory: one that readers are on, one that is being filled. A buffer is
- * filled anew only when the agent needs nothing in it and no reader is left there. */
+ * filled anew only when the agent needs nothing in it and no reader is left there.
+ *
+ * Where the agent switches, the two change their roles. Where it copies, readers are always on the first, as
+ * on a device that has its content in a place of its own. */
 #ifndef CONTENT_H
 #define CONTENT_H
 
@@ -14,12 +17,19 @@ struct content;
 
 /* ── the agent's thread ── */
 
+/* Before anything else: readers stay on the first buffer. */
+void content_copies(void);
+
 /* DOWNBEAT_BEGIN: makes room. */
 void content_begin(const struct downbeat_agent *agent, const struct downbeat_incoming *incoming);
 /* DOWNBEAT_KEEP. */
 void content_keep(const struct downbeat_keep *keep);
 /* DOWNBEAT_VERIFY: from here on readers find it, where it is whole. Gives enum downbeat_found. */
 uint32_t content_verify(const struct downbeat_incoming *incoming);
+/* DOWNBEAT_COPY_STAGED: the second buffer to the first. Readers that ask meanwhile are held by the plan. */
+void content_copy(void);
+/* DOWNBEAT_PUBLISH, before it: where a plan names as active what lies in the second buffer, it is copied. */
+void content_settle(const struct downbeat_plan *plan);
 
 /* ── readers, in any thread ── */
 

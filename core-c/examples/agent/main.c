@@ -56,6 +56,7 @@ static void send_frame(const struct downbeat_effect *effect) {
 
 static void publish(const struct downbeat_plan *plan) {
     struct downbeat_status then;
+    content_settle(plan);
     expect("publish", downbeat_page_publish(&page, plan));
     if (!plan->has_staged)
         return;
@@ -73,11 +74,16 @@ static void tell(const struct downbeat_event *event) {
         printf("{\"told\":\"event\",\"kind\":%u,\"why\":%u}\n", event->kind, event->why);
 }
 
-/* Takes all effects of the last input. Where something is to be verified, that is given back: its answer is
- * an input, and inputs come after the last effect. */
-static bool carry_out(struct downbeat_incoming *to_verify) {
+/* What an effect asks to be answered: an answer is an input, and inputs come after the last effect. */
+struct asked {
+    bool to_verify, copied;
+    struct downbeat_incoming incoming;
+};
+
+/* Takes all effects of the last input. True where one is to be answered. */
+static bool carry_out(struct asked *asked) {
     struct downbeat_effect effect;
-    bool verify = false;
+    asked->to_verify = asked->copied = false;
     downbeat_result result;
     while ((result = downbeat_next_effect(&agent, &effect)) == DOWNBEAT_OK) {
         switch (effect.kind) {
@@ -94,33 +100,40 @@ static bool carry_out(struct downbeat_incoming *to_verify) {
             content_keep(&effect.about.keep);
             break;
         case DOWNBEAT_VERIFY:
-            *to_verify = effect.about.incoming;
-            verify = true;
+            asked->incoming = effect.about.incoming;
+            asked->to_verify = true;
+            break;
+        case DOWNBEAT_COPY_STAGED:
+            content_copy();
+            asked->copied = true;
             break;
         case DOWNBEAT_EVENT:
             tell(&effect.about.event);
             break;
-        default: /* DOWNBEAT_COPY_STAGED: only for an agent that copies. */
+        default: /* There is no other in this version of the interface. */
             break;
         }
     }
     expect("next_effect", result);
-    return verify;
+    return asked->to_verify || asked->copied;
 }
 
-/* What every input ends with. True where it took its time: content was verified. */
+/* What every input ends with. True where it took its time: content was verified or copied. */
 static bool after(const char *what, downbeat_result result) {
-    struct downbeat_incoming incoming;
-    bool verified = false;
+    struct asked asked;
+    bool answered = false;
     if (result == DOWNBEAT_TIME_WENT_BACK)
         result = downbeat_clock_broke(&agent, local_now());
     expect(what, result);
-    while (carry_out(&incoming)) {
-        uint32_t found = content_verify(&incoming);
-        expect("verified", downbeat_verified(&agent, local_now(), &incoming.target, found));
-        verified = true;
+    while (carry_out(&asked)) {
+        if (asked.copied)
+            result = downbeat_copied(&agent, local_now());
+        else
+            result = downbeat_verified(&agent, local_now(), &asked.incoming.target, content_verify(&asked.incoming));
+        expect("answer", result);
+        answered = true;
     }
-    return verified;
+    return answered;
 }
 
 /* ── inputs ── */
@@ -199,8 +212,8 @@ static void run(void) {
 /* ── options ── */
 
 static void usage(void) {
-    fprintf(stderr, "usage: agent --server ADDRESS:PORT --farm NAME [--mode prompt|strict] [--token TOKEN]\n"
-                    "             [--display NAME] [--show DATASET/KEY]\n"
+    fprintf(stderr, "usage: agent --server ADDRESS:PORT --farm NAME [--mode prompt|strict] [--activation switch|copy]\n"
+                    "             [--token TOKEN] [--display NAME] [--show DATASET/KEY]\n"
                     "for tests:   [--clock-offset-ns N] [--clock-rate-ppm N] [--reader-ahead-ns N]\n");
     exit(2);
 }
@@ -237,6 +250,8 @@ static void take_options(int count, char **arguments, struct downbeat_config *co
             config->farm = value;
         else if (strcmp(option, "--mode") == 0)
             config->mode = strcmp(value, "strict") == 0 ? DOWNBEAT_STRICT : DOWNBEAT_PROMPT;
+        else if (strcmp(option, "--activation") == 0)
+            config->activation = strcmp(value, "copy") == 0 ? DOWNBEAT_COPY : DOWNBEAT_SWITCH;
         else if (strcmp(option, "--token") == 0)
             config->token = value;
         else if (strcmp(option, "--display") == 0)
@@ -274,6 +289,8 @@ int main(int count, char **arguments) {
     }
     expect("defaults", downbeat_config_defaults(&config));
     take_options(count, arguments, &config);
+    if (config.activation == DOWNBEAT_COPY)
+        content_copies();
     /* A device keeps this from its installation on. */
     draw(config.agent, sizeof config.agent);
     config.granularity_ns = CLOCK_GRANULARITY;

@@ -1,10 +1,8 @@
 //! What the README shows compiles as it stands, with the functions that it leaves to the host declared.
 
-mod compiler;
+use crate::compiler::Compiler;
 
-use compiler::Compiler;
-
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
 const OF_THE_HOST: &str = r#"
 #include "downbeat.h"

@@ -1,15 +1,13 @@
 //! The header and what is compiled here agree: every structure, field, value and constant as the C
 //! compiler sees it is compared with Rust's, and nothing is in one of them alone.
 
-mod compiler;
-
-use compiler::Compiler;
+use crate::compiler::Compiler;
 use downbeat_core_c::effects::STRUCTURES;
 use downbeat_core_c::{CONSTANTS, ENUMERATIONS};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-const HEADER: &str = include_str!("../include/downbeat.h");
+const HEADER: &str = include_str!("../../include/downbeat.h");
 const MEMORY: [&str; 3] = ["downbeat_agent", "downbeat_page", "downbeat_object"];
 
 /// The header without its comments.
