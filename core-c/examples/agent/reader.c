@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -183,7 +184,13 @@ static void *read_for_ever(void *context) {
 
 bool reader_start(const struct readers *readers) {
     pthread_t thread;
-    return pthread_create(&thread, NULL, read_for_ever, (void *)readers) == 0;
+    sigset_t all, before;
+    /* Signals are for the thread that waits in poll. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&thread, NULL, read_for_ever, (void *)readers) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
 }
 
 /* ── one read ── */

@@ -14,7 +14,7 @@ use downbeat_tests::server_time::on_host;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,8 +54,7 @@ struct Printed {
 }
 
 impl Linked {
-    fn start(farm: &Farm, name: &'static str, setup: Setup, more: &[&str]) -> Linked {
-        let program = in_c("downbeat-agent-in-c", "examples/agent", &FILES);
+    fn start(program: &Path, farm: &Farm, name: &'static str, setup: Setup, more: &[&str]) -> Linked {
         let control = farm.addresses().expect("the server runs").0;
         let relay = Relay::start(100, Arc::new(Mutex::new(Some(control))), Traps::default());
         let printed = farm.folder().join(format!("{name}.txt"));
@@ -262,10 +261,11 @@ fn cut_before_a_switch(agent: &Linked) {
 
 #[test]
 fn agents_in_c_go_over_with_the_others_and_switch_while_they_are_cut_off() {
+    let program = in_c("downbeat-agent-in-c", "examples/agent", &FILES);
     let mut farm = Farm::start_with("agents in C", 0, &FOUR[1..3], true);
     farm.wait_epochs(1);
     let start = |name, setup: Setup, offset: i64, rate: i64, more: &[&str]| {
-        Linked::start(&farm, name, Setup { offset, rate, ..setup }, more)
+        Linked::start(&program, &farm, name, Setup { offset, rate, ..setup }, more)
     };
     let strict = start("strict-in-c", FOUR[0], -90_000_000_000, 120, &[]);
     let prompt = start("prompt-in-c", FOUR[2], 86_400_000_000_000, -180, &[]);
