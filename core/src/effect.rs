@@ -31,7 +31,9 @@ pub enum Effect {
     Hello,
     /// Send a request; `sent` is to be set again as late as the host can.
     Send(Request),
-    /// Publish the plan: readers go by it from now on.
+    /// Publish the plan: readers go by it from now on. What it names is where they look before they do: a
+    /// host that copies first brings what it names as active there, with its readers kept out, where no
+    /// [`Effect::Copy`] did (an agent that joins, and one whose clock broke after staged was whole).
     Publish(SwitchPlan),
     /// Prepare to take in a generation: what was taken in and not verified is dropped.
     Begin {
