@@ -6,8 +6,7 @@ use crate::effects::Effect;
 use crate::machine::Machine;
 use crate::memory::{self, exclusive, shared};
 use crate::types::{Bytes, Found, Generation, Plan, Status};
-use downbeat_core::agent::Agent;
-use downbeat_core::effect::Effects;
+use downbeat_core::agent::Input;
 use downbeat_core::time::LocalTime;
 
 /// Bytes of memory that an agent takes on the largest target: what the header's type has.
@@ -62,13 +61,9 @@ pub unsafe extern "C" fn downbeat_agent_init(
 ///
 /// # Safety
 /// The header's contract.
-unsafe fn input(
-    agent: *mut Machine,
-    now_ns: i64,
-    give: impl FnOnce(&mut Agent, LocalTime) -> Effects,
-) -> Code {
+unsafe fn input(agent: *mut Machine, now_ns: i64, input: Input<'_>) -> Code {
     // SAFETY: the caller vouches for it.
-    told(unsafe { exclusive(agent) }.and_then(|machine| machine.input(at(now_ns), give)))
+    told(unsafe { exclusive(agent) }.and_then(|machine| machine.input(at(now_ns), input)))
 }
 
 /// There is a connection.
@@ -88,7 +83,7 @@ pub unsafe extern "C" fn downbeat_connected(agent: *mut Machine, now_ns: i64) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn downbeat_disconnected(agent: *mut Machine, now_ns: i64) -> Code {
     // SAFETY: the header's contract.
-    unsafe { input(agent, now_ns, Agent::disconnected) }
+    unsafe { input(agent, now_ns, Input::Disconnected) }
 }
 
 /// Bytes of the stream, however they are cut.
@@ -131,7 +126,7 @@ pub unsafe extern "C" fn downbeat_verified(
     match unsafe { memory::given(target) } {
         // SAFETY: the header's contract.
         Ok(target) => unsafe {
-            input(agent, now_ns, |agent, now| agent.verified(now, target.into(), found.into()))
+            input(agent, now_ns, Input::Verified { target: target.into(), found: found.into() })
         },
         Err(code) => code,
     }
@@ -144,7 +139,7 @@ pub unsafe extern "C" fn downbeat_verified(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn downbeat_copied(agent: *mut Machine, now_ns: i64) -> Code {
     // SAFETY: the header's contract.
-    unsafe { input(agent, now_ns, Agent::copied) }
+    unsafe { input(agent, now_ns, Input::Copied) }
 }
 
 /// The instant has come that was asked for, or some other.
@@ -154,7 +149,7 @@ pub unsafe extern "C" fn downbeat_copied(agent: *mut Machine, now_ns: i64) -> Co
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn downbeat_wake(agent: *mut Machine, now_ns: i64) -> Code {
     // SAFETY: the header's contract.
-    unsafe { input(agent, now_ns, Agent::wake) }
+    unsafe { input(agent, now_ns, Input::Wake) }
 }
 
 /// The local clock can't be trusted as it was.
@@ -174,7 +169,7 @@ pub unsafe extern "C" fn downbeat_clock_broke(agent: *mut Machine, now_ns: i64) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn downbeat_shut_down(agent: *mut Machine, now_ns: i64) -> Code {
     // SAFETY: the header's contract.
-    unsafe { input(agent, now_ns, Agent::shut_down) }
+    unsafe { input(agent, now_ns, Input::ShutDown) }
 }
 
 /// The next effect of the last input.

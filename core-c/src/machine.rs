@@ -6,10 +6,10 @@ use crate::effects::{About, Effect, EffectKind, Event, Incoming, Keep};
 use crate::memory::Placed;
 use crate::types::{Bytes, Generation, Phase, Status};
 use core::mem::offset_of;
-use downbeat_core::agent::{Agent, Config, Start};
+use downbeat_core::agent::{Agent, Config, Input, Start};
 use downbeat_core::effect::{Effect as Asked, Effects, PollAt};
 use downbeat_core::frame::{self, Receiver};
-use downbeat_core::message::{Hello, Reply, ReplyBody, Request, Route, ToAgent, ToServer};
+use downbeat_core::message::{Hello, Reply, ReplyBody, Request, ToAgent, ToServer};
 use downbeat_core::time::{LocalTime, Span};
 
 /// An agent.
@@ -68,22 +68,15 @@ impl Machine {
         Ok(())
     }
 
-    fn took(&mut self, now: LocalTime, effects: Effects) {
-        self.last_now = now;
-        self.taken = 0;
-        self.effects = effects;
-    }
-
-    /// An input that is no frame.
-    pub(crate) fn input(
-        &mut self,
-        now: LocalTime,
-        give: impl FnOnce(&mut Agent, LocalTime) -> Effects,
-    ) -> Result<(), Code> {
+    /// An input that is no frame. Its effects go to where they are handed out from, one by one.
+    pub(crate) fn input(&mut self, now: LocalTime, input: Input<'_>) -> Result<(), Code> {
         self.check_input(now)?;
         self.content = (0, 0);
-        let effects = give(&mut self.agent, now);
-        self.took(now, effects);
+        self.last_now = now;
+        self.taken = 0;
+        let Machine { agent, effects, .. } = self;
+        effects.clear();
+        agent.input(now, input, &mut |effect| keep(effects, effect));
         Ok(())
     }
 
@@ -91,14 +84,14 @@ impl Machine {
     pub(crate) fn connected(&mut self, now: LocalTime) -> Result<(), Code> {
         self.check_input(now)?;
         self.receiver = Receiver::new();
-        self.input(now, Agent::connected)
+        self.input(now, Input::Connected)
     }
 
     /// The clock broke: from here on time goes on from `now`, wherever it was.
     pub(crate) fn clock_broke(&mut self, now: LocalTime) -> Result<(), Code> {
         self.check_input(self.last_now)?;
         self.last_now = now;
-        self.input(now, Agent::clock_broke)
+        self.input(now, Input::ClockBroke)
     }
 
     /// Takes bytes off the front of `rest` up to the end of a frame, and gives the machine its message.
@@ -106,7 +99,7 @@ impl Machine {
     pub(crate) fn receive(&mut self, now: LocalTime, rest: &mut &[u8]) -> Result<(), Code> {
         self.check_input(now)?;
         let here = (&raw const *self).addr();
-        let Machine { receiver, agent, .. } = self;
+        let Machine { receiver, agent, effects, incoming, .. } = self;
         let message = match receiver.next::<ToAgent<&[u8]>>(rest) {
             None => return Err(Code::Done),
             Some(received) => received.map_err(Code::from)?,
@@ -116,24 +109,22 @@ impl Machine {
             match body {
                 // In the receiver's buffer, until it takes in more.
                 ReplyBody::Bytes { bytes, .. } => content = (bytes.as_ptr().addr() - here, bytes.len()),
-                ReplyBody::Route(of) => route = Some(of.clone()),
+                ReplyBody::Route(of) => route = Some(of),
                 _ => {}
             }
         }
-        let effects = agent.receive(now, &message.without_content());
-        self.content = content;
-        self.note_route(route, &effects);
-        self.took(now, effects);
-        Ok(())
-    }
-
-    /// Remembers what comes, where the machine follows this route.
-    fn note_route(&mut self, route: Option<Route>, effects: &Effects) {
-        for effect in effects {
-            if let (Asked::Begin { target, cache }, Some(route)) = (effect, &route) {
-                self.incoming = Incoming::of(*target, *cache, &route.objects);
+        effects.clear();
+        agent.input(now, Input::Receive(&message), &mut |effect| {
+            // The machine follows this route.
+            if let (Asked::Begin { target, cache }, Some(route)) = (&effect, route) {
+                *incoming = Incoming::of(*target, *cache, &route.objects);
             }
-        }
+            keep(effects, effect);
+        });
+        self.content = content;
+        self.last_now = now;
+        self.taken = 0;
+        Ok(())
     }
 
     /// The next effect, and where in this structure its content is; `None` where all were taken.
@@ -219,6 +210,12 @@ impl Machine {
             dropped: self.receiver.dropped().into(),
         }
     }
+}
+
+/// There is room for all that one input may have.
+fn keep(effects: &mut Effects, effect: Asked) {
+    let kept = effects.push(effect);
+    debug_assert!(kept.is_ok(), "more effects than an input can have");
 }
 
 const _: () = assert!(offset_of!(Machine, stamp) == 0);
