@@ -2,10 +2,11 @@
 //! begins with a star for each switch and each generation that is refused. What the commands are is in
 //! the README.
 
+use crate::boundary;
 use crate::serial::CONSOLE;
 use crate::stack;
 use crate::text::Line;
-use downbeat_embassy::core::content::{DatasetSum, GenerationHasher, record_digest};
+use downbeat_embassy::core::content::{DatasetSum, generation_digest, record_digest};
 use downbeat_embassy::core::ids::{Digest, Generation, Name};
 use downbeat_embassy::core::message::{Phase, Switched, Veto};
 use downbeat_embassy::core::time::Span;
@@ -18,6 +19,8 @@ use heapless::Vec;
 
 /// Bytes in the longest request.
 const REQUEST_MAX: usize = 128;
+/// Datasets of which a digest can be asked for.
+const DATASETS_MAX: usize = 4;
 /// How often it is looked whether there is something to tell.
 const LOOKING: Duration = Duration::from_millis(50);
 
@@ -151,6 +154,9 @@ impl<M: RawMutex, const BYTES: usize> Console<M, BYTES> {
             line.counted("held", Some(switched.held.as_nanos()));
             line.counted("late", status.copied.map(|copied| copied.late.as_nanos()));
             line.counted("copied", status.copied.map(|copied| copied.took.as_nanos()));
+            let boundary = boundary::of(switched.epoch);
+            line.counted("before", boundary.map(|boundary| boundary.before.as_nanos()));
+            line.counted("over", boundary.map(|boundary| boundary.over.as_nanos()));
             self.send().await;
         }
         if self.refused != status.veto {
@@ -178,26 +184,31 @@ fn served<'a>(line: &'a mut Line, seen: &Seen<'_>) -> &'a mut Line {
     line.word(freshness).number(seen.epoch as i64).number(seen.looked_at.as_nanos())
 }
 
-/// The digest of a generation that consists of these records.
-#[inline(never)]
+/// Datasets and the sums of their records.
+type Sums = Vec<(Name, DatasetSum), DATASETS_MAX>;
+
+/// The digest of a generation that consists of these records; `None` where they are of too many datasets.
 fn digest_of(records: &Records<'_>) -> Option<Digest> {
-    let mut generation = GenerationHasher::new();
-    let mut dataset: Option<(&str, Name, DatasetSum)> = None;
+    digest_of_sums(&sums_of(records)?)
+}
+
+// One hash after the other, each on the stack for itself.
+#[inline(never)]
+fn sums_of(records: &Records<'_>) -> Option<Sums> {
+    let mut sums = Sums::new();
     for record in records.all() {
-        if dataset.as_ref().is_none_or(|(text, ..)| *text != record.dataset) {
-            if let Some((_, name, sum)) = dataset.take() {
-                generation.push(&name, &sum).ok()?;
-            }
-            dataset = Some((record.dataset, Name::new(record.dataset).ok()?, DatasetSum::EMPTY));
+        if sums.last().is_none_or(|(name, _)| name.as_str() != record.dataset) {
+            sums.push((Name::new(record.dataset).ok()?, DatasetSum::EMPTY)).ok()?;
         }
-        if let Some((_, name, sum)) = &mut dataset {
-            sum.add(record_digest(name, record.key, record.value));
-        }
+        let (name, sum) = sums.last_mut()?;
+        sum.add(record_digest(name, record.key, record.value));
     }
-    if let Some((_, name, sum)) = dataset {
-        generation.push(&name, &sum).ok()?;
-    }
-    Some(generation.finish())
+    Some(sums)
+}
+
+#[inline(never)]
+fn digest_of_sums(sums: &Sums) -> Option<Digest> {
+    generation_digest(sums.iter().map(|(name, sum)| (name, sum))).ok()
 }
 
 fn phase_name(phase: Phase) -> &'static str {

@@ -3,6 +3,8 @@
 //! `bin/downbeat.rs`; the agent is `downbeat-embassy`.
 #![no_std]
 
+#[cfg(feature = "console")]
+pub mod boundary;
 pub mod chip;
 pub mod clock;
 #[cfg(feature = "console")]

@@ -100,13 +100,13 @@ impl Play {
         for (looks, said) in looks.iter().zip(&said) {
             let life = observer::life(&agent, mode, looks, observer::switches(said), &history);
             lives += usize::from(life.readers.iter().flatten().next().is_some());
-            found.extend(boundaries(looks, said, rate_error, &history));
+            found.extend(boundaries(looks, said, mode, rate_error, &history));
             history.lives.push(life);
         }
         let count = looks.iter().map(Vec::len).sum::<usize>();
         eprintln!("{}: {count} reads of the board in {lives} lives, {stack} bytes of stack", self.name);
         for boundary in &found {
-            let Boundary { epoch, earliest, latest, epsilon, copied } = boundary;
+            let Boundary { epoch, earliest, latest, epsilon, copied, .. } = boundary;
             let micros = |nanos: &i64| nanos / 1_000;
             let copied = copied.map_or(String::new(), |(late, took)| {
                 format!(", a copy late by {} us that took {} us", micros(&late), micros(&took))
@@ -119,6 +119,14 @@ impl Play {
                 micros(epsilon),
             );
         }
+        let certain = found.iter().filter(|boundary| boundary.is_within()).count();
+        let middle = found.iter().filter(|boundary| boundary.may_be_by_the_middle()).count();
+        eprintln!(
+            "{}: of {} boundaries {middle} can have been within epsilon, {certain} were in what is promised \
+             wherever between their ends",
+            self.name,
+            found.len()
+        );
         let faults: Vec<_> = check::all(&history)
             .flat_map(|(name, verdict)| {
                 verdict.faults.into_iter().map(move |fault| format!("{name}: {fault}"))

@@ -9,7 +9,7 @@ use downbeat_firmware::chip::{Chip, Interrupted, Part, SECTOR};
 use downbeat_firmware::console::Console;
 use downbeat_firmware::provisioning::{Provisioning, Wrong};
 use downbeat_firmware::serial::{CONSOLE, LINE};
-use downbeat_firmware::{clock, executor};
+use downbeat_firmware::{boundary, clock, executor};
 use embassy_executor::Spawner;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_time::Duration;
@@ -41,6 +41,11 @@ async fn agent(mut agent: Agent<NoopRawMutex, CONTENT, Storage>) {
 #[embassy_executor::task]
 async fn console(reader: Reader<NoopRawMutex, CONTENT>) {
     Console::new(reader).run().await
+}
+
+#[embassy_executor::task]
+async fn watch(reader: Reader<NoopRawMutex, CONTENT>) {
+    boundary::watch(reader).await
 }
 
 /// Says why nothing can be done, for ever.
@@ -138,6 +143,7 @@ fn begin(spawner: Spawner, mut chip: Chip) {
             // Each is spawned once, so there is room for it.
             let _ = agent(made).map(|agent| spawner.spawn(agent));
             let _ = console(reader).map(|console| spawner.spawn(console));
+            let _ = watch(reader).map(|watch| spawner.spawn(watch));
         }
         Err(why) => {
             let _ = complain(why).map(|complain| spawner.spawn(complain));
